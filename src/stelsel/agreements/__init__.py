@@ -1,0 +1,1 @@
+"""Agreements: what peers signed, and the only source of authority."""

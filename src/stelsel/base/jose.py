@@ -1,0 +1,82 @@
+"""JSON Web Signatures as FSC uses them (FSC Core 4.2.3 and 4.3): compact, RS or ES, named by `x5t#S256`."""
+
+from __future__ import annotations
+
+from typing import Any, NewType
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
+
+from stelsel.base.canonical import parse_object, unb64url
+from stelsel.base.certificates import Certificate, KeyPair, PublicKey
+from stelsel.base.errors import BadRequest, Unauthenticated
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
+
+VerifiedPayload = NewType("VerifiedPayload", dict[str, Any])
+"""The payload of a signature that was checked; nothing else may be trusted."""
+
+_CURVE_ALGORITHM = {256: "ES256", 384: "ES384", 521: "ES512"}
+
+
+class Signer:
+    """Signs with one key pair; the algorithm follows from the key, RS256 for RSA."""
+
+    def __init__(self, keypair: KeyPair) -> None:
+        pem = keypair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.certificate = keypair.certificate
+        self.algorithm: str
+        self._key: ECKey | RSAKey
+        if isinstance(keypair.key, ec.EllipticCurvePrivateKey):
+            self.algorithm = _CURVE_ALGORITHM[keypair.key.curve.key_size]
+            self._key = ECKey.import_key(pem)
+        else:
+            self.algorithm = "RS256"
+            self._key = RSAKey.import_key(pem)
+
+    def sign(self, payload: bytes, **header: Any) -> str:
+        """The compact JWS of `payload`."""
+        protected = {"alg": self.algorithm, "x5t#S256": self.certificate.thumbprint} | header
+        return jws.serialize_compact(protected, payload, self._key, algorithms=list(ALGORITHMS))
+
+
+def peek(compact: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(header, payload) of a compact JWS **without checking it**: only to find the certificate to check it with.
+
+    Raises `BadRequest` when it is not a compact JWS of a JSON object.
+    """
+    parts = compact.split(".")
+    if len(parts) != 3:
+        raise BadRequest("a signature must be a JWS in compact serialization (RFC 7515, section 7.1)")
+    return parse_object(unb64url(parts[0])), parse_object(unb64url(parts[1]))
+
+
+def verify(compact: str, certificate: Certificate) -> VerifiedPayload:
+    """The payload of a JWS that this certificate's key made. Raises `Unauthenticated`, or `BadRequest` if it is none.
+
+    The header must name this very certificate, an allowed algorithm, and nothing critical (RFC 7515, 4.1.11).
+    """
+    header, payload = peek(compact)
+    if header.get("alg") not in ALGORITHMS:
+        raise Unauthenticated("the signature's algorithm is not one that FSC allows")
+    if header.get("x5t#S256") != certificate.thumbprint or "crit" in header:
+        raise Unauthenticated("the signature names another certificate")
+    try:
+        jws.deserialize_compact(compact, public_jwk(certificate.public_key()), algorithms=list(ALGORITHMS))
+    except (JoseError, ValueError) as error:
+        raise Unauthenticated("the signature does not match its content") from error
+    return VerifiedPayload(payload)
+
+
+def public_jwk(key: PublicKey) -> ECKey | RSAKey:
+    """The key as joserfc wants it."""
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return ECKey.import_key(pem) if isinstance(key, ec.EllipticCurvePublicKey) else RSAKey.import_key(pem)

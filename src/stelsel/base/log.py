@@ -1,0 +1,42 @@
+"""Structured logging to standard error. Nothing personal and nothing secret is ever given to a log line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, cast
+
+import structlog
+
+from stelsel.base.text import inert
+
+
+def configure(*, as_json: bool = False, level: str = "info") -> None:
+    """Set up logging for this process, once."""
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _make_inert,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def logger(room: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a room."""
+    return cast("structlog.stdlib.BoundLogger", structlog.get_logger(room=room))
+
+
+def _make_inert(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception":
+            event[key] = inert(value)
+    return event

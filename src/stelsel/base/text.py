@@ -1,0 +1,20 @@
+"""Hostile strings made inert before they reach a log line, a page or a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def inert(text: str, limit: int = 500) -> str:
+    """`text` on one line, without control, bidirectional or invisible characters, at most `limit` long.
+
+    What is taken out shows as `\\u{...}`, so that a reader sees that something was there. HTML is escaped by the
+    templates, not here.
+    """
+    shown = "".join(
+        f"\\u{{{ord(character):x}}}" if unicodedata.category(character) in _UNSAFE else character
+        for character in text[:limit]
+    )
+    return shown if len(text) <= limit else shown + "…"

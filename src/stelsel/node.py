@@ -1,0 +1,1 @@
+"""One node: every room put together from one configuration file."""
