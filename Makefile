@@ -1,0 +1,61 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Needs Python 3.11+ and make; the rest is fetched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PEOPLE ?= 10000
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_ROOT_USER_ACTION = ignore
+
+.PHONY: help demo check-demo test lint bench lock format clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/ready ## start a small country on this machine; Ctrl-C stops it
+	$(BIN)/stelsel demo --people $(PEOPLE)
+
+check-demo: $(VENV)/ready ## play the scenario without a browser and show the evidence of each step
+	$(BIN)/stelsel demo --check --people $(PEOPLE)
+
+test: $(VENV)/ready-dev ## run all tests
+	$(BIN)/python tools/provide.py chromium
+	$(BIN)/pytest
+
+lint: $(VENV)/ready-dev ## formatting, style, types, and the order of the rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready-dev ## measure, into bench/out/*.json
+	$(BIN)/python tools/provide.py nginx
+	$(BIN)/python bench/run.py
+
+lock: $(VENV)/ready-dev ## renew the lock files
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra all --group build pyproject.toml --output-file requirements.lock --upgrade
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra all --group dev pyproject.toml --output-file requirements-dev.lock --upgrade
+
+format: $(VENV)/ready-dev ## lay the code out
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what was made here
+	rm -rf $(VENV) country bench/out
+
+$(BIN)/python:
+	$(PYTHON) tools/environment.py $(VENV)
+
+$(VENV)/ready: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing what Stelsel needs, into $(VENV) (once)"
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/ready-dev: requirements-dev.lock $(VENV)/ready
+	@echo "Installing what the tests need, into $(VENV) (once)"
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	@touch $@
