@@ -10,9 +10,9 @@ import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
 from stelsel.base.errors import ConfigurationFault
 
@@ -22,6 +22,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+def _from_the_folder_of_the_file(path: Path, info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder", ".")) / path
+
+
+RelativePath = Annotated[Path, AfterValidator(_from_the_folder_of_the_file)]
+"""A path in a configuration file: relative to the folder of that file."""
 
 S = TypeVar("S", bound=Settings)
 
