@@ -1,0 +1,54 @@
+"""Runs one small application as a process of its own, on loopback, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+
+from stelsel.base.errors import ConfigurationFault, Fault
+from stelsel.base.web import listen, serving
+
+
+def run(make: Callable[[], Any], address: str) -> int:
+    """Serve the ASGI application that `make` gives on `address` (host:port) until SIGTERM or SIGINT.
+
+    Gives the exit code: 0 after a clean stop, 2 when it cannot start (one line on standard error says why). The
+    applications of the demo do no access control of their own, so any other address than loopback is refused.
+    """
+    try:
+        _check(address)
+        app = make()
+        listener = listen(address)
+    except Fault as fault:
+        sys.stderr.write(f"{fault.detail}{f': {fault.next_step}' if fault.next_step else ''}\n")
+        return 2
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with serving(app, listener):
+            await stop.wait()
+
+    uvloop.run(serve())
+    return 0
+
+
+def _check(address: str) -> None:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigurationFault(
+            "this application listens on loopback only, for it does no access control",
+            next_step="use --listen 127.0.0.1:PORT and let an inway stand before it",
+        )
