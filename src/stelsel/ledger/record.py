@@ -7,8 +7,11 @@ a resident is known only by a subject reference.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+from dataclasses import dataclass, fields
 from typing import Any, Literal
+
+from stelsel.base.errors import BadRequest
 
 Direction = Literal["incoming", "outgoing"]
 Event = Literal["request", "response"]
@@ -51,12 +54,26 @@ class Record:
     provider_delegator: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The record as a JSON object, without what is empty."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-            if value not in (None, (), "")
-        }
+        """The record as a JSON object, without what is empty, its members in canonical order."""
+        result: dict[str, Any] = {}
+        for name in _NAMES:
+            value = getattr(self, name)
+            if value is None or value in ("", ()):
+                continue
+            result[name] = list(value) if value.__class__ is tuple else value
+        return result
+
+    def canonical(self) -> bytes:
+        """The canonical JSON (RFC 8785) of the record: what the ledger keeps and seals.
+
+        On the path of every request, hence not by `base.canonical`; a test holds the two equal. With names in ASCII,
+        in order, and only text, whole numbers and truth values, the standard library writes the same bytes.
+        Raises `BadRequest` when the record holds what JSON cannot carry.
+        """
+        try:
+            return _encode(self.to_json()).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise BadRequest("the record holds half of a surrogate pair (RFC 7493, section 2.1)") from error
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Record:
@@ -67,19 +84,60 @@ class Record:
             "consumer": "",
             "provider": "",
             "service": "",
+            "reason": "",
         }
         values |= {name: tuple(member) if isinstance(member, list) else member for name, member in value.items()}
         return cls(**values)
 
+    @classmethod
+    def read(cls, value: object) -> Record:
+        """A record out of a JSON value that may be hostile. Raises `BadRequest` unless it is exactly a record."""
+        if not isinstance(value, dict) or not value.keys() <= set(_NAMES):
+            raise BadRequest("this is not a record of a ledger")
+        for name, member in value.items():
+            if not _fits(name, member):
+                raise BadRequest(f"{name} of the record is not what it should be")
+        try:
+            record = cls.from_json(value)
+        except TypeError as error:
+            raise BadRequest("the record lacks a member that every record has") from error
+        if record.to_json() != value:
+            raise BadRequest("the record holds empty members")
+        return record
+
     def counted(self) -> dict[str, Any]:
         """The part that may be shown to anyone, so that anyone can count: nothing of it is about a person."""
         return {
-            "hour": self.time // 3_600_000,
+            "allowed": self.allowed,
+            "consumer": self.consumer,
             "direction": self.direction,
             "event": self.event,
-            "consumer": self.consumer,
+            "hour": self.time // 3_600_000,
+            "processing_activity": self.processing_activity,
             "provider": self.provider,
             "service": self.service,
-            "allowed": self.allowed,
-            "processing_activity": self.processing_activity,
         }
+
+    def canonical_counted(self) -> bytes:
+        """The canonical JSON (RFC 8785) of `counted`, made as `canonical` makes it."""
+        return _encode(self.counted()).encode("utf-8")
+
+
+_NAMES = tuple(sorted(field.name for field in fields(Record)))
+_LISTS = frozenset({"fields", "search_parameters", "refused", "subjects"})
+_LARGEST_TIME = 2**53 - 1
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False).encode
+
+
+def _fits(name: str, member: object) -> bool:
+    if name == "time":
+        return type(member) is int and 0 <= member <= _LARGEST_TIME
+    if name == "allowed":
+        return isinstance(member, bool)
+    if name == "direction":
+        return member in ("incoming", "outgoing")
+    if name == "event":
+        return member in ("request", "response")
+    if name in _LISTS:
+        return isinstance(member, list) and all(isinstance(item, str) for item in member)
+    return isinstance(member, str)

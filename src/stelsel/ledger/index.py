@@ -1,0 +1,352 @@
+"""The index: search and Merkle tiles, built behind the journal and rebuilt from it whenever that is needed.
+
+One SQLite file, `<folder>/index.sqlite`, holds what is searched for (never the records themselves) and the tiles of
+the tree. Both move in one transaction with the size they cover, so after any crash the index is some moment of the
+past and catches up. It may lag behind the journal; whoever asks waits until it has caught up (`wait_for`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from stelsel.base.log import logger
+from stelsel.ledger.commitment import commitment, sealed
+from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.journal import Journal, Line, Position
+from stelsel.ledger.merkle import Tiles, leaf_hash
+from stelsel.ledger.query import LogQuery, Query
+from stelsel.ledger.record import Record
+
+_log = logger("ledger")
+
+_VERSION = 1
+_SLICE = 64
+"""Records handled before the event loop gets a turn; see `_breathe`."""
+_ROUND = 4096
+"""Records in one transaction, at most."""
+_RETRY = 1.0
+
+_SCHEMA = """
+CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE entries (
+    idx INTEGER PRIMARY KEY, segment INTEGER NOT NULL, place INTEGER NOT NULL, time INTEGER NOT NULL,
+    transaction_id TEXT NOT NULL, trace_id TEXT NOT NULL, grant_hash INTEGER NOT NULL, consumer INTEGER NOT NULL,
+    provider INTEGER NOT NULL, service INTEGER NOT NULL, incoming INTEGER NOT NULL, logged INTEGER NOT NULL,
+    consumer_delegator INTEGER, provider_delegator INTEGER);
+CREATE INDEX entries_time ON entries (time);
+CREATE INDEX entries_transaction ON entries (transaction_id);
+CREATE INDEX entries_trace ON entries (trace_id);
+CREATE INDEX entries_grant ON entries (grant_hash);
+CREATE INDEX entries_consumer ON entries (consumer);
+CREATE INDEX entries_provider ON entries (provider);
+CREATE TABLE subjects (reference TEXT NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (reference, idx)) WITHOUT ROWID;
+CREATE TABLE tiles (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL,
+    PRIMARY KEY (level, number)) WITHOUT ROWID;
+CREATE TABLE progress (
+    one INTEGER PRIMARY KEY, size INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL);
+"""
+
+
+class Index:
+    """Built by one thread of its own; asked from any."""
+
+    def __init__(self, path: Path, *, pause: float) -> None:
+        """Open the index, or make it anew when it cannot be used. `pause` in seconds between two rounds."""
+        self._path = path
+        self._pause = pause
+        self._connection = self._open()
+        self._names: dict[str, int] = dict(self._connection.execute("SELECT name, id FROM names"))
+        row = self._connection.execute("SELECT size, segment, place FROM progress").fetchone()
+        self.size = 0
+        """How many records the index and the tree hold."""
+        self._position: Position | None = None
+        if row is not None:
+            self.size = int(row[0])
+            self._position = Position(*row)
+        self._tiles = Tiles(self.size, self._load_tile)
+        self._journal: Journal | None = None
+        self._changed = threading.Condition()
+        self._wanted = 0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="ledger-index", daemon=True)
+
+    def start(self, journal: Journal) -> None:
+        """Follow this journal from now on."""
+        self._journal = journal
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after its present round. The rest is caught up with at the next start."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._connection.close()
+
+    def wait_for(self, size: int, deadline: float) -> None:
+        """Return when the index holds the first `size` records. Raises `LedgerUnavailable` after `deadline` s."""
+        if self.size >= size:
+            return
+        with self._changed:
+            self._wanted = max(self._wanted, size)
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self.size >= size or self._stopping, deadline) or self.size < size:
+                raise LedgerUnavailable(
+                    "the search index is still being built", next_step="try again in a moment; nothing is lost"
+                )
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """A consistent view, for one thread, for a short time."""
+        connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None)
+        try:
+            connection.execute("PRAGMA busy_timeout=5000")
+            connection.execute("BEGIN")
+            yield Reader(connection)
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(
+                "the search index cannot be read", next_step="stop the node, remove index.sqlite, start it again"
+            ) from error
+        finally:
+            connection.close()
+
+    # Building
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _connect(self._path)
+        except sqlite3.DatabaseError:
+            _log.warning("index made anew", file=self._path.name)
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    self._path.with_name(self._path.name + suffix).unlink()
+            return _connect(self._path)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            more = failed = False
+            try:
+                more = self._round()
+            except Exception as error:  # noqa: BLE001 - the journal goes on without us, and we try again
+                _log.warning("index lags", reason=type(error).__name__)
+                failed = True
+            with self._changed:
+                self._changed.notify_all()
+                if failed:
+                    self._changed.wait_for(lambda: self._stopping, _RETRY)
+                elif not more:
+                    self._changed.wait_for(lambda: self._stopping or self._urgent(), self._pause)
+
+    def _urgent(self) -> bool:
+        return self._wanted > self.size
+
+    def _round(self) -> bool:
+        """Take in what the journal has more; gives whether there may be more still."""
+        if self._journal is None:
+            return False
+        start, stop = self.size, min(self._journal.size, self.size + _ROUND)
+        if start == stop:
+            return False
+        names_before = dict(self._names)
+        connection = self._connection
+        connection.execute("BEGIN")
+        try:
+            position = None
+            lines: list[Line] = []
+            for line in self._journal.lines(start, stop, self._position):
+                lines.append(line)
+                if len(lines) == _SLICE:
+                    self._take(lines)
+                    lines = []
+                    self._breathe()
+                position = line.after
+            self._take(lines)
+            if position is None:
+                raise LedgerUnavailable("the journal gave no records")
+            connection.executemany(
+                "INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)",
+                [(level, number, self._tiles.tile(level, number)) for level, number in sorted(self._tiles.changed)],
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO progress VALUES (1, ?, ?, ?)", (stop, position.segment, position.offset)
+            )
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            self._tiles = Tiles(start, self._load_tile)
+            self._names = names_before
+            raise
+        self._tiles.saved()
+        self._position = position
+        self.size = stop
+        return stop < self._journal.size
+
+    def _breathe(self) -> None:
+        """Let the event loop have the interpreter: building the index is never urgent, answering always is."""
+        time.sleep(0 if self._urgent() else 0.0002)
+
+    def _take(self, lines: list[Line]) -> None:
+        entries: list[tuple[Any, ...]] = []
+        subjects: list[tuple[str, int]] = []
+        for line in lines:
+            record = Record.from_json(json.loads(line.record))
+            self._tiles.append(leaf_hash(commitment(record.canonical_counted(), sealed(line.nonce, line.record))))
+            index = line.position.index
+            entries.append(
+                (
+                    index,
+                    line.position.segment,
+                    line.position.offset,
+                    record.time,
+                    record.transaction_id,
+                    record.trace_id,
+                    self._name(record.grant_hash),
+                    self._name(record.consumer),
+                    self._name(record.provider),
+                    self._name(record.service),
+                    record.direction == "incoming",
+                    _is_logged(record),
+                    self._name(record.consumer_delegator) if record.consumer_delegator else None,
+                    self._name(record.provider_delegator) if record.provider_delegator else None,
+                )
+            )
+            subjects.extend((reference, index) for reference in dict.fromkeys(record.subjects))
+        self._connection.executemany("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", entries)
+        self._connection.executemany("INSERT INTO subjects VALUES (?, ?)", subjects)
+
+    def _name(self, name: str) -> int:
+        number = self._names.get(name)
+        if number is None:
+            cursor = self._connection.execute("INSERT INTO names (name) VALUES (?)", (name,))
+            number = self._names[name] = int(cursor.lastrowid or 0)
+        return number
+
+    def _load_tile(self, level: int, number: int) -> bytes:
+        return _tile(self._connection, level, number)
+
+
+class Reader:
+    """Questions to one view of the index."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def tree(self) -> Tiles:
+        """The Merkle tree as far as this view goes."""
+        row = self._connection.execute("SELECT size FROM progress").fetchone()
+        return Tiles(int(row[0]) if row else 0, lambda level, number: _tile(self._connection, level, number))
+
+    def position(self, index: int) -> Position | None:
+        """Where this record is in the journal."""
+        row = self._connection.execute("SELECT idx, segment, place FROM entries WHERE idx = ?", (index,)).fetchone()
+        return Position(*row) if row else None
+
+    def find(self, query: Query) -> list[Position]:
+        """Where the records are that meet the query, in its order."""
+        where = _Where(query.after_index, query.after_ms, query.before_ms, query.descending)
+        if query.subject is not None:
+            where.add("idx IN (SELECT idx FROM subjects WHERE reference = ?)", query.subject)
+        if query.transaction_id is not None:
+            where.add("transaction_id = ?", query.transaction_id)
+        if query.trace_id is not None:
+            where.add("trace_id = ?", query.trace_id)
+        if query.grant_hash is not None:
+            where.add(f"grant_hash = {_ID}", query.grant_hash)
+        if query.service is not None:
+            where.add(f"service = {_ID}", query.service)
+        if query.peer is not None:
+            where.add(_TAKES_PART, *[query.peer] * 4)
+        return self._positions(where, query.limit)
+
+    def transactions(self, query: LogQuery) -> list[Position]:
+        """The requests of which a transaction log tells, one for each transaction and direction."""
+        by_id = bool(query.transaction_ids)
+        where = (
+            _Where(None, None, None, query.descending)
+            if by_id
+            else _Where(query.after_index, query.after_ms, query.before_ms, query.descending)
+        )
+        where.add(_TAKES_PART, *[query.peer] * 4)
+        where.add(
+            "logged AND NOT EXISTS (SELECT 1 FROM entries AS earlier"
+            " WHERE earlier.transaction_id = entries.transaction_id AND earlier.incoming = entries.incoming"
+            " AND earlier.logged AND earlier.idx < entries.idx)"
+        )
+        if by_id:
+            where.add("transaction_id IN (SELECT value FROM json_each(?))", json.dumps(query.transaction_ids))
+        elif query.grant_hashes or query.service_names:
+            where.add(
+                "(grant_hash IN (SELECT id FROM names WHERE name IN (SELECT value FROM json_each(?)))"
+                " OR service IN (SELECT id FROM names WHERE name IN (SELECT value FROM json_each(?))))",
+                json.dumps(query.grant_hashes),
+                json.dumps(query.service_names),
+            )
+        return self._positions(where, 2 * len(query.transaction_ids) if by_id else query.limit)
+
+    def _positions(self, where: _Where, limit: int) -> list[Position]:
+        order = "DESC" if where.descending else "ASC"
+        condition = " AND ".join(where.conditions) or "1"
+        # only constant fragments from this module are put together; values go as parameters
+        sql = f"SELECT idx, segment, place FROM entries WHERE {condition} ORDER BY idx {order} LIMIT ?"  # noqa: S608
+        return [Position(*row) for row in self._connection.execute(sql, (*where.values, limit))]
+
+
+_ID = "ifnull((SELECT id FROM names WHERE name = ?), -1)"
+_TAKES_PART = f"(consumer = {_ID} OR provider = {_ID} OR consumer_delegator = {_ID} OR provider_delegator = {_ID})"
+
+
+class _Where:
+    def __init__(self, after_index: int | None, after_ms: int | None, before_ms: int | None, descending: bool) -> None:
+        self.descending = descending
+        self.conditions: list[str] = []
+        self.values: list[str | int] = []
+        if after_index is not None:
+            self.add("idx < ?" if descending else "idx > ?", after_index)
+        if after_ms is not None:
+            self.add("time >= ?", after_ms)
+        if before_ms is not None:
+            self.add("time < ?", before_ms)
+
+    def add(self, condition: str, *values: str | int) -> None:
+        self.conditions.append(condition)
+        self.values.extend(values)
+
+
+def _is_logged(record: Record) -> bool:
+    """Whether a transaction log tells of it: a request under an agreement, of which all names are known.
+
+    What was refused without any agreement has no grant hash, which every log record must have (FSC Logging 1.1.0).
+    """
+    names = (record.grant_hash, record.service, record.consumer, record.provider)
+    return record.event == "request" and all(names)
+
+
+def _tile(connection: sqlite3.Connection, level: int, number: int) -> bytes:
+    row = connection.execute("SELECT hashes FROM tiles WHERE level = ? AND number = ?", (level, number)).fetchone()
+    return bytes(row[0]) if row else b""
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection for building; an index of another version counts as one that cannot be used."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")  # it can be rebuilt; the journal cannot
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+        elif version != _VERSION:
+            raise sqlite3.DatabaseError("made by another version")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,273 @@
+"""The ledger of one peer: the one door through which other rooms record, search and prove."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stelsel.base.certificates import KeyPair
+from stelsel.base.clock import Clock
+from stelsel.base.errors import BadRequest, ConfigurationFault, NotFound
+from stelsel.ledger import evidence, receipts
+from stelsel.ledger.checkpoint import LedgerKey, SignedCheckpoint, endorse, origin_of
+from stelsel.ledger.commitment import NONCE_SIZE, sealed
+from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.group_commit import GroupCommit
+from stelsel.ledger.index import Index, Reader
+from stelsel.ledger.journal import Position, SegmentJournal
+from stelsel.ledger.merkle import consistency_proof, inclusion_proof, root
+from stelsel.ledger.query import MAXIMUM_LIMIT, Entry, LogQuery, Query
+from stelsel.ledger.record import Record
+from stelsel.ledger.settings import LedgerSettings
+
+T = TypeVar("T")
+
+_NONCES = 1024
+_LINES = 500
+
+
+class Ledger:
+    """Records of one peer in `folder`. Runs in one event loop, between `start` and `stop`."""
+
+    def __init__(self, *, folder: Path, keypair: KeyPair, clock: Clock, settings: LedgerSettings | None = None) -> None:
+        self._folder = folder
+        self._keypair = keypair
+        self._clock = clock
+        self._settings = settings or LedgerSettings()
+        self._nonces = b""
+        self._nonce_at = 0
+        self._lock: int | None = None
+        self._opened: _Opened | None = None
+        self._commit: GroupCommit | None = None
+
+    async def start(self) -> None:
+        """Open the files, mend what a crash left, and take up where we were.
+
+        Raises `ConfigurationFault` when the folder cannot be used or another node uses it, `LedgerCorrupt` when
+        what was acknowledged before is not there.
+        """
+        self._opened = await asyncio.to_thread(self._open)
+        settings = self._settings
+        self._commit = GroupCommit(
+            self._opened.journal,
+            batch_records=settings.batch_records,
+            waiting_records=settings.waiting_records,
+            deadline=settings.deadline,
+        )
+        self._commit.start()
+        self._opened.index.start(self._opened.journal)
+
+    async def stop(self) -> None:
+        """Write what was accepted, then let go of the files."""
+        commit, self._commit = self._commit, None
+        if commit is not None:
+            await commit.stop()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await asyncio.to_thread(opened.close)
+        self._unlock()
+
+    @property
+    def size(self) -> int:
+        """How many records are durable."""
+        return self._open_now().journal.size
+
+    @property
+    def public_key(self) -> bytes:
+        """The ledger's Ed25519 public key (32 bytes)."""
+        return self._open_now().key.public
+
+    @property
+    def endorsement(self) -> str:
+        """The peer's word for the ledger's key: a compact JWS with `x5c`, see `checkpoint`."""
+        return self._open_now().endorsement
+
+    async def append(self, record: Record) -> int:
+        """Record it; gives its index, and only when it is durable.
+
+        Raises `LedgerUnavailable`, within the deadline, when it cannot be; then nothing may be passed on. A request
+        that was so refused may still turn out to be recorded (see `journal`), never the other way round.
+        Raises `BadRequest` when the record has no canonical JSON or is too large.
+        """
+        commit = self._commit
+        if commit is None:
+            raise _closed()
+        data = record.canonical()
+        if len(data) > self._settings.record_bytes:
+            raise BadRequest(f"the record is larger than {self._settings.record_bytes} bytes")
+        at = self._nonce_at
+        if at == len(self._nonces):
+            self._nonces, at = os.urandom(_NONCES * NONCE_SIZE), 0
+        self._nonce_at = at + NONCE_SIZE
+        return await commit.append((self._nonces[at : at + NONCE_SIZE], data))
+
+    async def find(self, query: Query) -> list[Entry]:
+        """The records that meet the query, with everything that was acknowledged before this call."""
+        if not 1 <= query.limit <= MAXIMUM_LIMIT:
+            raise BadRequest(f"the limit must be between 1 and {MAXIMUM_LIMIT}")
+        return await self._ask(lambda reader: reader.find(query))
+
+    async def transactions(self, query: LogQuery) -> list[Entry]:
+        """The requests that a transaction log tells a peer about (FSC Logging 1.1.0, 3.2.1.1)."""
+        if not 1 <= query.limit <= MAXIMUM_LIMIT:
+            raise BadRequest(f"the limit must be between 1 and {MAXIMUM_LIMIT}")
+        return await self._ask(lambda reader: reader.transactions(query))
+
+    async def entry(self, index: int) -> Entry:
+        """The record at this place. Raises `NotFound`."""
+        return (await self._ask(lambda reader: [_known(reader, index)]))[0]
+
+    async def checkpoint(self) -> SignedCheckpoint:
+        """Signed over everything that is durable now."""
+        return await self._read(lambda reader: self._sign(reader))
+
+    async def receipt(self, index: int) -> dict[str, Any]:
+        """The receipt of a record; `receipts.write` makes the file. Raises `NotFound`."""
+        opened = self._open_now()
+
+        def make(reader: Reader) -> dict[str, Any]:
+            position = _known(reader, index)
+            line = opened.journal.line(position)
+            tree = reader.tree()
+            proof = inclusion_proof(index, tree.size, tree.node)
+            return receipts.make(index, line.record, line.nonce, proof, self._sign(reader), opened.endorsement)
+
+        return await self._read(make)
+
+    async def consistency(self, first: int, second: int) -> list[bytes]:
+        """The proof that the tree of `first` records is the beginning of that of `second` (see `merkle`)."""
+
+        def prove(reader: Reader) -> list[bytes]:
+            tree = reader.tree()
+            if not 0 < first <= second <= tree.size:
+                raise NotFound("the ledger never had trees of those sizes")
+            return consistency_proof(first, second, tree.node)
+
+        return await self._read(prove)
+
+    async def counted(self, size: int) -> AsyncIterator[bytes]:
+        """The evidence (see `evidence`) for the first `size` records, in pieces of many lines."""
+        opened = self._open_now()
+        if not 0 <= size <= opened.journal.size:
+            raise NotFound("the ledger does not hold that many records")
+        lines = self._evidence(size)
+        while piece := await asyncio.to_thread(lambda: b"".join(islice(lines, _LINES))):
+            yield piece
+
+    # Inside
+
+    def _evidence(self, size: int) -> Iterator[bytes]:
+        for line in self._open_now().journal.lines(0, size) if size else ():
+            record = Record.from_json(json.loads(line.record))
+            yield evidence.line(record, sealed(line.nonce, line.record))
+
+    def _sign(self, reader: Reader) -> SignedCheckpoint:
+        opened = self._open_now()
+        tree = reader.tree()
+        time = max(int(self._clock.now()), opened.endorsed_at)
+        return opened.key.sign(opened.origin, tree.size, root(tree.size, tree.node), time)
+
+    async def _ask(self, question: Callable[[Reader], list[Position]]) -> list[Entry]:
+        opened = self._open_now()
+
+        def ask(reader: Reader) -> list[Entry]:
+            return [
+                Entry(position.index, Record.from_json(json.loads(opened.journal.line(position).record)))
+                for position in question(reader)
+            ]
+
+        return await self._read(ask)
+
+    async def _read(self, function: Callable[[Reader], T]) -> T:
+        opened = self._open_now()
+        return await asyncio.to_thread(partial(opened.read, function, self._settings.find_deadline))
+
+    def _open_now(self) -> _Opened:
+        if self._opened is None:
+            raise _closed()
+        return self._opened
+
+    def _open(self) -> _Opened:
+        folder, settings = self._folder, self._settings
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._unlock()
+            raise ConfigurationFault(
+                f"{folder}: another node keeps its ledger here", next_step="stop that node first"
+            ) from error
+        except OSError as error:
+            raise ConfigurationFault(
+                f"{folder}: the ledger's folder cannot be used ({error.strerror})",
+                next_step="make the folder writable for this user, and give it room",
+            ) from error
+        try:
+            index = Index(folder / "index.sqlite", pause=settings.index_pause)
+            try:
+                journal = SegmentJournal(folder / "segments", segment_bytes=settings.segment_bytes, known=index.size)
+                key = LedgerKey.load(folder / "ledger.key")
+            except BaseException:
+                index.stop()
+                raise
+        except BaseException:
+            self._unlock()
+            raise
+        now = self._clock.now()
+        return _Opened(
+            journal, index, key, endorse(self._keypair, key.public, now), int(now), self._keypair.certificate.peer_id
+        )
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+class _Opened:
+    """What exists only while the ledger is open."""
+
+    def __init__(
+        self,
+        journal: SegmentJournal,
+        index: Index,
+        key: LedgerKey,
+        endorsement: str,
+        endorsed_at: int,
+        peer_id: str,
+    ) -> None:
+        self.journal = journal
+        self.index = index
+        self.key = key
+        self.endorsement = endorsement
+        self.endorsed_at = endorsed_at
+        self.origin = origin_of(peer_id)
+
+    def read(self, function: Callable[[Reader], T], deadline: float) -> T:
+        """Ask the index when it holds all that is durable now."""
+        self.index.wait_for(self.journal.size, deadline)
+        with self.index.reading() as reader:
+            return function(reader)
+
+    def close(self) -> None:
+        self.index.stop()
+        self.journal.close()
+
+
+def _known(reader: Reader, index: int) -> Position:
+    position = reader.position(index)
+    if position is None:
+        raise NotFound("the ledger holds no record at that place")
+    return position
+
+
+def _closed() -> LedgerUnavailable:
+    return LedgerUnavailable("the ledger is not open", next_step="start the node")
