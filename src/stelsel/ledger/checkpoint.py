@@ -7,8 +7,8 @@
                                         (an empty line)
     — stelsel/ledger/<peer id> <base64> key id and Ed25519 signature
 
-The ledger has a key of its own. The peer endorses it: a JWS by the key of its group certificate, with the certificate
-chain (`x5c`), over the ledger's key and origin. So whoever holds the group's trust anchors can trust a checkpoint
+The ledger has a key of its own. The peer endorses it: a JWS by the key of its group certificate over the ledger's key
+and origin, and beside it the certificate chain. So whoever holds the group's trust anchors can trust a checkpoint
 offline. The certificate is judged at the checkpoint's own time, since receipts are to outlive certificates; what that
 leaves open is that somebody who steals an expired key could make checkpoints of the past. Witnesses close that.
 """
@@ -38,7 +38,7 @@ from cryptography.hazmat.primitives.serialization import (
 from stelsel.base.canonical import b64url, canonical, unb64url
 from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
 from stelsel.base.errors import ConfigurationFault, Fault
-from stelsel.base.jose import Signer, peek
+from stelsel.base.jose import Signer
 from stelsel.base.jose import verify as verify_jws
 from stelsel.ledger.faults import ProofInvalid
 
@@ -54,6 +54,10 @@ _NOTE = re.compile(
     r"(?P<origin>[!-*,-~]{1,200})\n(?P<size>[0-9]+)\n(?P<root>[A-Za-z0-9+/=]+)\ntime (?P<time>[0-9]+)\n"
     r"\n— (?P<name>[!-*,-~]{1,200}) (?P<signature>[A-Za-z0-9+/=]+)\n"
 )
+
+
+Endorsement = dict[str, Any]
+"""`jws`: compact JWS by the peer's certificate; `x5c`: the certificate chain, base64 DER, leaf first, without root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +128,17 @@ def key_id(name: str, public: bytes) -> bytes:
     return hashlib.sha256(name.encode("utf-8") + b"\n" + _ED25519 + public).digest()[:4]
 
 
-def endorse(keypair: KeyPair, ledger_key: bytes, now: float) -> str:
-    """The peer's endorsement of its ledger's public key (32 bytes): a compact JWS with the certificate chain."""
+def endorse(keypair: KeyPair, ledger_key: bytes, now: float) -> Endorsement:
+    """The peer's word for its ledger's public key (32 bytes)."""
     payload = {
+        "chain": _fingerprint(keypair.chain),
         "format": ENDORSEMENT_FORMAT,
         "iat": int(now),
         "ledger_key": b64url(ledger_key),
         "origin": origin_of(keypair.certificate.peer_id),
         "peer_id": keypair.certificate.peer_id,
     }
-    return Signer(keypair).sign(canonical(payload), x5c=[_base64(der) for der in keypair.chain])
+    return {"jws": Signer(keypair).sign(canonical(payload)), "x5c": [_base64(der) for der in keypair.chain]}
 
 
 def read_checkpoint(text: str) -> SignedCheckpoint:
@@ -147,7 +152,9 @@ def read_checkpoint(text: str) -> SignedCheckpoint:
     return SignedCheckpoint(match["origin"], int(match["size"]), root, int(match["time"]), text, signature[4:])
 
 
-def verify_checkpoint(text: str, endorsement: str, anchors: TrustAnchors | None, now: float) -> VerifiedCheckpoint:
+def verify_checkpoint(
+    text: str, endorsement: Endorsement, anchors: TrustAnchors | None, now: float
+) -> VerifiedCheckpoint:
     """Check a checkpoint with nothing but the group's trust anchors. Raises `ProofInvalid`. `now` in seconds.
 
     Without anchors the rest is checked all the same; the outcome says `anchored=False` and proves nothing of who.
@@ -183,23 +190,32 @@ def verify_checkpoint(text: str, endorsement: str, anchors: TrustAnchors | None,
     )
 
 
-def _read_endorsement(compact: str, anchors: TrustAnchors | None, time: int) -> tuple[Certificate, dict[str, Any]]:
-    if len(compact) > MAXIMUM_ENDORSEMENT:
-        raise ProofInvalid("the endorsement is too long")
-    header, _ = peek(compact)
-    unb64url(compact.rpartition(".")[2])  # one way to write a signature, so that no byte can be changed
-    x5c = header.get("x5c")
-    if set(header) != {"alg", "x5t#S256", "x5c"} or not isinstance(x5c, list) or not 0 < len(x5c) <= _MAXIMUM_CHAIN:
+def _read_endorsement(
+    endorsement: Endorsement, anchors: TrustAnchors | None, time: int
+) -> tuple[Certificate, dict[str, Any]]:
+    if not isinstance(endorsement, dict) or set(endorsement) != {"jws", "x5c"}:
+        raise ProofInvalid("the endorsement is not what it should be")
+    compact, x5c = endorsement["jws"], endorsement["x5c"]
+    if not isinstance(compact, str) or len(compact) > MAXIMUM_ENDORSEMENT:
+        raise ProofInvalid("the endorsement's signature is not text of a sensible length")
+    if not isinstance(x5c, list) or not 0 < len(x5c) <= _MAXIMUM_CHAIN:
         raise ProofInvalid("the endorsement does not carry a certificate chain")
     chain = tuple(unbase64(item) for item in x5c)
     certificate = anchors.verify(chain, time) if anchors is not None else Certificate.read(chain[0])
+    unb64url(compact.rpartition(".")[2])  # one way to write a signature, so that no byte can be changed
     payload = verify_jws(compact, certificate)
-    kinds = {"format": str, "iat": int, "ledger_key": str, "origin": str, "peer_id": str}
+    kinds = {"chain": str, "format": str, "iat": int, "ledger_key": str, "origin": str, "peer_id": str}
     if {name: type(member) for name, member in payload.items()} != kinds:
         raise ProofInvalid("the endorsement's members are not what they should be")
     if payload["format"] != ENDORSEMENT_FORMAT or payload["peer_id"] != certificate.peer_id:
         raise ProofInvalid("the endorsement is of another kind, or of another peer")
+    if payload["chain"] != _fingerprint(chain):
+        raise ProofInvalid("the endorsement was made with another certificate chain")
     return certificate, payload
+
+
+def _fingerprint(chain: tuple[bytes, ...]) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(der).digest() for der in chain)).hexdigest()
 
 
 def _body(origin: str, size: int, root: bytes, time: int) -> str:

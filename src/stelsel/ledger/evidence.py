@@ -13,7 +13,7 @@ from typing import Any
 from stelsel.base.canonical import canonical, parse_object
 from stelsel.base.certificates import TrustAnchors
 from stelsel.base.errors import BadRequest
-from stelsel.ledger.checkpoint import verify_checkpoint
+from stelsel.ledger.checkpoint import Endorsement, verify_checkpoint
 from stelsel.ledger.commitment import commitment
 from stelsel.ledger.faults import ProofInvalid
 from stelsel.ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash
@@ -29,7 +29,7 @@ def line(record: Record, seal: bytes) -> bytes:
 
 
 def verify_counted(
-    lines: Iterable[bytes], checkpoint: str, endorsement: str, anchors: TrustAnchors | None, now: float
+    lines: Iterable[bytes], checkpoint: str, endorsement: Endorsement, anchors: TrustAnchors | None, now: float
 ) -> Iterator[dict[str, Any]]:
     """The counted parts behind a checkpoint, one by one. Raises `ProofInvalid`.
 

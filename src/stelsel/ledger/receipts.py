@@ -21,7 +21,7 @@ from typing import Any
 from stelsel.base.canonical import canonical, parse_object
 from stelsel.base.certificates import TrustAnchors
 from stelsel.base.errors import BadRequest
-from stelsel.ledger.checkpoint import SignedCheckpoint, unbase64, verify_checkpoint
+from stelsel.ledger.checkpoint import Endorsement, SignedCheckpoint, unbase64, verify_checkpoint
 from stelsel.ledger.commitment import NONCE_SIZE, commitment, sealed
 from stelsel.ledger.faults import ProofInvalid
 from stelsel.ledger.merkle import HASH_SIZE, leaf_hash, verify_inclusion
@@ -51,7 +51,7 @@ class VerifiedReceipt:
 
 
 def make(
-    index: int, record: bytes, nonce: bytes, proof: list[bytes], checkpoint: SignedCheckpoint, endorsement: str
+    index: int, record: bytes, nonce: bytes, proof: list[bytes], checkpoint: SignedCheckpoint, endorsement: Endorsement
 ) -> dict[str, Any]:
     """The receipt of a record (canonical JSON)."""
     return {
@@ -109,7 +109,7 @@ def verify(receipt: dict[str, Any], anchors: TrustAnchors | None, now: float) ->
         leaf = leaf_hash(commitment(record.canonical_counted(), sealed(nonce, record.canonical())))
     except BadRequest as error:
         raise ProofInvalid(f"the receipt's record is not one: {error.detail}") from error
-    checkpoint = verify_checkpoint(_text(receipt["checkpoint"]), _text(receipt["endorsement"]), anchors, now)
+    checkpoint = verify_checkpoint(_text(receipt["checkpoint"]), receipt["endorsement"], anchors, now)
     verify_inclusion(leaf, index, checkpoint.size, steps, checkpoint.root)
     return VerifiedReceipt(
         checkpoint.peer_id,

@@ -16,7 +16,7 @@ from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadRequest, ConfigurationFault, NotFound
 from stelsel.ledger import evidence, receipts
-from stelsel.ledger.checkpoint import LedgerKey, SignedCheckpoint, endorse, origin_of
+from stelsel.ledger.checkpoint import Endorsement, LedgerKey, SignedCheckpoint, endorse, origin_of
 from stelsel.ledger.commitment import NONCE_SIZE, sealed
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.group_commit import GroupCommit
@@ -85,8 +85,8 @@ class Ledger:
         return self._open_now().key.public
 
     @property
-    def endorsement(self) -> str:
-        """The peer's word for the ledger's key: a compact JWS with `x5c`, see `checkpoint`."""
+    def endorsement(self) -> Endorsement:
+        """The peer's word for the ledger's key, see `checkpoint`."""
         return self._open_now().endorsement
 
     async def append(self, record: Record) -> int:
@@ -240,7 +240,7 @@ class _Opened:
         journal: SegmentJournal,
         index: Index,
         key: LedgerKey,
-        endorsement: str,
+        endorsement: Endorsement,
         endorsed_at: int,
         peer_id: str,
     ) -> None:
