@@ -191,7 +191,7 @@ def verify_checkpoint(
 
 
 def _read_endorsement(
-    endorsement: Endorsement, anchors: TrustAnchors | None, time: int
+    endorsement: object, anchors: TrustAnchors | None, time: int
 ) -> tuple[Certificate, dict[str, Any]]:
     if not isinstance(endorsement, dict) or set(endorsement) != {"jws", "x5c"}:
         raise ProofInvalid("the endorsement is not what it should be")
