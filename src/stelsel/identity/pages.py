@@ -152,6 +152,10 @@ class LogoutView:
 
     step: Literal["ask", "done"]
     form_token: str = ""
+    return_to: str = ""
+    """Only in step `ask`: put it in a hidden field of the same name when it is not empty; its origin goes into
+    `form-action`. It is an address that the client registered."""
+    redirect_origin: str = ""
     action: str = "/oidc/logout"
 
 
