@@ -121,13 +121,9 @@ def evaluate(question: Question, services: Mapping[str, Service], index: Agreeme
             answer = Answer(decide(service, agreement, question.request, now), agreement)
         if answer.decision.allowed:
             return answer
-        if _nearness(answer) > _nearness(nearest):
+        if _ORDER[answer.decision.reason] > _ORDER[nearest.decision.reason]:
             nearest = answer
     return nearest
-
-
-def _nearness(answer: Answer) -> int:
-    return 0 if answer.decision.reason is Reason.OTHER_ACTIVITY else _ORDER[answer.decision.reason]
 
 
 def _other_activity(asked: str | None, agreement: Agreement) -> bool:

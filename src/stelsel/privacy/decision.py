@@ -19,10 +19,11 @@ from stelsel.privacy.request import DataRequest
 
 
 class Reason(enum.StrEnum):
-    """Why it was decided so. The values are what the ledger records."""
+    """Why it was decided so, the more was in order the later. The values are what the ledger records."""
 
     AGREED = "agreed"
     NO_AGREEMENT = "no-agreement"
+    OTHER_ACTIVITY = "other-activity"
     OTHER_SERVICE = "other-service"
     NOT_IN_FORCE = "not-in-force"
     REVOKED = "revoked"
@@ -35,7 +36,6 @@ class Reason(enum.StrEnum):
     UNREADABLE_REQUEST = "unreadable-request"
     OVERSUPPLIED = "oversupplied"
     UNREADABLE_ANSWER = "unreadable-answer"
-    OTHER_ACTIVITY = "other-activity"
     UNKNOWN_ACTION = "unknown-action"
     UNKNOWN_SERVICE = "unknown-service"
 

@@ -207,7 +207,7 @@ def words(path: str) -> Words:
             return Words(*_PHRASES[inside])
     if dot and last in _TAILS:
         return _with_tail(parent, last)
-    apart = inert(_HUMP.sub(" ", last).replace("_", " ").lower(), 100) or "?"
+    apart = inert(" ".join(_HUMP.sub(" ", last).replace("_", " ").lower().split()), 100) or "?"
     if not dot:
         return Words(apart, apart)
     belongs = words(parent)
