@@ -12,7 +12,15 @@ from pydantic import ValidationError
 
 from stelsel.base.errors import ConfigurationFault
 from stelsel.steering.findings import Finding, Outcome, State, notice, relevant, standing, tally
-from stelsel.steering.obligations import Appeal, Explanation, Obligation, Obligations, end_of, read_obligations, start_of
+from stelsel.steering.obligations import (
+    Appeal,
+    Explanation,
+    Obligation,
+    Obligations,
+    end_of,
+    read_obligations,
+    start_of,
+)
 
 DAY = 86400.0
 PEER = "00000099000000005000"
@@ -60,7 +68,9 @@ def state(findings: object, now: float = PAST, **changes: object) -> State:
     return standing(obligation(**changes), PEER, findings, (), (), now).state  # type: ignore[arg-type]
 
 
-def refuses(findings: object, now: float = PAST, explanations: object = (), appeals: object = (), **changes: object) -> bool:
+def refuses(
+    findings: object, now: float = PAST, explanations: object = (), appeals: object = (), **changes: object
+) -> bool:
     return standing(obligation(**changes), PEER, findings, explanations, appeals, now).refuses  # type: ignore[arg-type]
 
 
@@ -191,7 +201,9 @@ def test_adding_a_finding_met_never_makes_a_refusal(history: list[Finding], hour
         assert not refuses([*history, finding(Outcome.MET, PAST + hours * 3600, "extra")], now)
 
 
-@given(HISTORY, st.sampled_from([Outcome.ERROR, Outcome.UNKNOWN, Outcome.NOT_APPLICABLE]), st.integers(-5000, 5000), NOW)
+@given(
+    HISTORY, st.sampled_from([Outcome.ERROR, Outcome.UNKNOWN, Outcome.NOT_APPLICABLE]), st.integers(-5000, 5000), NOW
+)
 def test_a_finding_that_decides_nothing_never_changes_a_refusal(
     history: list[Finding], outcome: Outcome, hours: int, now: float
 ) -> None:
@@ -254,7 +266,7 @@ def test_obligations_are_read_from_a_file_and_bind_the_class_that_it_names(tmp_p
         ("deadline = 2026-06-30", "deadlin = 2026-06-30", "deadlin"),
         ('["companies"]\napplies_from', '["strangers"]\napplies_from', "strangers"),
         ('"security_txt@1"', '"security_txt"', "checks"),
-        ('consequence', 'consequence', ""),
+        ("consequence", "consequence", ""),
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:

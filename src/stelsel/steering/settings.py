@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pydantic import Field
 
-from pydantic import Field, ValidationInfo, field_validator
-
-from stelsel.base.settings import Settings
+from stelsel.base.settings import RelativePath, Settings
 
 
 class SteeringSettings(Settings):
     """What the steward measures, and how often."""
 
     enabled: bool = Field(False, description="whether this node is the group's steward: it checks and keeps the board")
-    obligations: Path | None = Field(None, description="TOML file with the obligations of the group")
-    goals: Path | None = Field(None, description="TOML file with the goals and their indicators")
+    obligations: RelativePath | None = Field(None, description="TOML file with the obligations of the group")
+    goals: RelativePath | None = Field(None, description="TOML file with the goals and their indicators")
     interval: int = Field(
         3600, ge=0, le=7 * 86400, description="seconds between two runs of all checks; 0: only when asked"
     )
@@ -23,9 +21,3 @@ class SteeringSettings(Settings):
         description="whether peers may be probed on addresses that are not public (loopback, private networks): for a "
         "demo or a closed network; otherwise a peer could aim the probes at the steward's own network",
     )
-
-    @field_validator("obligations", "goals")
-    @classmethod
-    def _relative(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        folder = (info.context or {}).get("folder")
-        return path if path is None or folder is None else Path(folder) / path

@@ -97,7 +97,11 @@ def judge(facts: SecurityTxtFacts, now: float) -> Verdict:
         return Verdict(Outcome.NOT_MET, tuple(broken), advice)
     return Verdict(
         Outcome.MET,
-        (Reason("security.txt staat er, is geldig en niet verlopen.", "security.txt is there, valid and not expired."),),
+        (
+            Reason(
+                "security.txt staat er, is geldig en niet verlopen.", "security.txt is there, valid and not expired."
+            ),
+        ),
         advice,
     )
 
@@ -117,7 +121,8 @@ def _of_transport(facts: SecurityTxtFacts) -> list[Reason]:
     if facts.status != 200:
         return [
             Reason(
-                f"Er is geen security.txt (status {facts.status}).", f"There is no security.txt (status {facts.status})."
+                f"Er is geen security.txt (status {facts.status}).",
+                f"There is no security.txt (status {facts.status}).",
             )
         ]
     if facts.too_large:
@@ -151,9 +156,7 @@ def _of_file(facts: SecurityTxtFacts, now: float) -> list[Reason]:
     reasons += _of_expiry(facts, now)
     canonical = facts.values("canonical")
     if canonical and facts.url not in canonical:
-        reasons.append(
-            Reason("Canonical noemt een ander adres.", "Canonical names another address (RFC 9116, 2.5.2).")
-        )
+        reasons.append(Reason("Canonical noemt een ander adres.", "Canonical names another address (RFC 9116, 2.5.2)."))
     if len(facts.values("preferred-languages")) > 1:
         reasons.append(
             Reason("Preferred-Languages staat er meer dan eens.", "Preferred-Languages appears more than once.")

@@ -117,7 +117,7 @@ async def _read(
 
 
 def _context(target: Target) -> ssl.SSLContext:
-    """What browsers trust, and the group's own anchors: in a closed network a website may have a certificate of those."""
+    """What browsers trust, and the group's own anchors: in a closed network websites may have certificates of those."""
     context = ssl.create_default_context()
     context.load_verify_locations(cadata=target.anchors.pem.decode("ascii"))
     return context

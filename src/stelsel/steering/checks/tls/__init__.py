@@ -10,8 +10,8 @@ from stelsel.steering.obligations import Words
 NAME = "tls"
 VERSION = 1
 DESCRIPTION = Words(
-    nl="Meet welke TLS-versies en versleuteling het koppelpunt van een organisatie aanneemt, en of het certificaat klopt",
-    en="Measures which TLS versions and ciphers an organisation's manager accepts, and whether its certificate holds",
+    nl="Meet welke TLS-versies en versleuteling een koppelpunt aanneemt, en of het certificaat klopt",
+    en="Measures which TLS versions and ciphers a manager accepts, and whether its certificate holds",
 )
 
 CHECK = Check(NAME, VERSION, DESCRIPTION, probe, judge)

@@ -99,7 +99,8 @@ class _Knock:
     async def weak_suites(self) -> tuple[tuple[str, ...] | None, int]:
         """(unsafe suites that TLS 1.2 accepts, how many were offered): offer all, strike the chosen one, repeat."""
         left = _suites(safe=False)
-        tried, accepted = len(left), []
+        tried = len(left)
+        accepted: list[str] = []
         while left and len(accepted) < _MAXIMUM_WEAK_SUITES:
             context = self._unsafe_context("TLSv1.2", ":".join(left) + ":@SECLEVEL=0")
             shake = await self._shake(context) if context is not None else _Handshake(None)
