@@ -38,7 +38,9 @@ class Agreement:
     state: State
     consumer_delegator: str | None = None
     provider_delegator: str | None = None
+    signatures_hold_until: float = float("inf")
+    """When the first certificate expires with which it was accepted; then it must be signed again (4.2.7)."""
 
     def holds(self, now: float) -> bool:
         """Whether this agreement authorises at `now` (seconds since the epoch)."""
-        return self.state is State.VALID and self.not_before <= now < self.not_after
+        return self.state is State.VALID and self.not_before <= now < min(self.not_after, self.signatures_hold_until)

@@ -1,0 +1,186 @@
+"""The token desk: gives out access tokens, gets them from other peers, and checks them at the inway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from stelsel.agreements import hashes, tokens
+from stelsel.agreements.agreement import Agreement
+from stelsel.agreements.client import PeerRefused
+from stelsel.agreements.fsc_errors import TokenMissing, TokenRequestFault
+from stelsel.agreements.group import Group
+from stelsel.agreements.memory import Memory
+from stelsel.agreements.tokens import Token, TokenClaims
+from stelsel.base.certificates import Certificate, KeyPair
+from stelsel.base.clock import Clock
+from stelsel.base.errors import BadGateway, Forbidden, NotFound
+from stelsel.base.jose import Signer
+
+_MOST_CHECKED = 20_000  # tokens whose signature is remembered as checked
+
+
+class TokenDesk:
+    """Tokens of one peer, as provider and as consumer. Nothing here touches the database."""
+
+    def __init__(
+        self,
+        *,
+        memory: Memory,
+        keypair: KeyPair,
+        signer: Signer,
+        group: Group,
+        clock: Clock,
+        inway_address: str | None,
+        services: frozenset[str],
+        lifetime: int,
+    ) -> None:
+        self._memory = memory
+        self._certificate = keypair.certificate
+        self._signer = signer
+        self._group = group
+        self._clock = clock
+        self._inway_address = inway_address
+        self._services = services
+        self._lifetime = lifetime
+        self._checked: dict[str, TokenClaims] = {}
+        self._held: dict[str, Token] = {}
+        self._asking: dict[str, asyncio.Task[Token]] = {}
+
+    def issue(self, form: Mapping[str, str], certificate: Certificate) -> dict[str, Any]:
+        """The answer to a token request (FSC Core 4.4.1.6). Raises `TokenRequestFault`."""
+        now = self._clock.now()
+        for name in ("grant_type", "scope", "client_id"):
+            if not form.get(name):
+                raise TokenRequestFault("invalid_request", f"{name} is missing")
+        if form["grant_type"] != "client_credentials":
+            raise TokenRequestFault("unsupported_grant_type", "only client_credentials is supported")
+        if form["client_id"] != certificate.peer_id:
+            raise TokenRequestFault("invalid_client", "client_id is not the peer in the client certificate")
+        if not hashes.is_grant_hash(form["scope"]):
+            raise TokenRequestFault("invalid_scope", "scope is not a grant hash")
+        agreement, grant = self._memory.agreement(form["scope"]), self._memory.grant(form["scope"])
+        if agreement is None or grant is None or agreement.consumer != certificate.peer_id:
+            # The same answer whether it is unknown or another's: nobody learns of others' agreements.
+            raise TokenRequestFault("invalid_scope", "there is no connection grant with this hash for this peer")
+        if not agreement.holds(now):
+            raise TokenRequestFault("invalid_grant", f"the contract does not hold now ({_why_not(agreement, now)})")
+        if agreement.provider != self._certificate.peer_id:
+            raise TokenRequestFault("invalid_grant", "another peer provides this service; ask the token there")
+        if agreement.service not in self._services or self._inway_address is None:
+            raise TokenRequestFault("invalid_grant", "no inway of this peer offers the service")
+        _check_outway(agreement, certificate)
+        claims = tokens.claims_for(
+            agreement,
+            grant.properties,
+            group_id=self._group.id,
+            audience=self._inway_address,
+            certificate=certificate,
+            now=now,
+            lifetime=self._lifetime,
+            clock_skew=self._group.clock_skew,
+        )
+        return {"access_token": tokens.sign(claims, self._signer), "token_type": "bearer"}
+
+    def verify(self, compact: str, thumbprint: str) -> TokenClaims:
+        """What a token says that came in over a connection with the certificate of `thumbprint` (4.7.1.2).
+
+        Whether the agreement still holds is for the caller to ask. Raises `TokenMissing`, `TokenInvalid`,
+        `TokenExpired` or `WrongGroup`.
+        """
+        if not compact:
+            raise TokenMissing("the header Fsc-Authorization holds no access token")
+        claims = self._checked.get(compact)
+        if claims is None:
+            claims = tokens.verify(compact, self._certificate)
+            if len(self._checked) >= _MOST_CHECKED:
+                del self._checked[next(iter(self._checked))]
+            self._checked[compact] = claims
+        tokens.check(
+            claims,
+            thumbprint=thumbprint,
+            group_id=self._group.id,
+            provider=self._certificate.peer_id,
+            audience=self._inway_address or "",
+            now=self._clock.now(),
+        )
+        return claims
+
+    async def get(self, grant_hash: str, ask: tokens.Ask) -> Token:
+        """A token for one of this peer's agreements as consumer: the one at hand, or a new one through `ask`.
+
+        Raises `NotFound` (no such agreement), `Forbidden` (it does not hold, or the provider refuses),
+        `Unavailable` or `BadGateway` (the provider's manager).
+        """
+        now = self._clock.now()
+        agreement = self._memory.agreement(grant_hash)
+        if agreement is None or agreement.consumer != self._certificate.peer_id:
+            raise NotFound("this peer has no such agreement", next_step="see: stelsel agreement list")
+        if not agreement.holds(now):
+            self._held.pop(grant_hash, None)
+            raise Forbidden(f"the agreement does not hold now ({_why_not(agreement, now)})")
+        token = self._held.get(grant_hash)
+        if token is not None and now < token.claims.expires - self._margin(token):
+            return token
+        task = self._asking.get(grant_hash)
+        if task is None:  # however many requests wait, the provider is asked once
+            task = asyncio.create_task(self._get_new(agreement, ask))
+            self._asking[grant_hash] = task
+            task.add_done_callback(lambda _: self._asking.pop(grant_hash, None))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Give up asking."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _get_new(self, agreement: Agreement, ask: tokens.Ask) -> Token:
+        form = {"grant_type": "client_credentials", "scope": agreement.grant_hash, "client_id": agreement.consumer}
+        try:
+            if agreement.provider == self._certificate.peer_id:
+                answer = self.issue(form, self._certificate)
+            else:
+                answer = await ask(agreement.provider, form)
+        except (PeerRefused, TokenRequestFault) as refusal:
+            raise Forbidden(f"the provider gives no access token: {refusal.detail}") from refusal
+        compact = answer.get("access_token")
+        if not isinstance(compact, str) or str(answer.get("token_type")).lower() != "bearer":
+            raise BadGateway("the provider's answer holds no access token")
+        token = Token(compact, tokens.read(compact))
+        self._check_own(token.claims, agreement)
+        self._held[agreement.grant_hash] = token
+        return token
+
+    def _check_own(self, claims: TokenClaims, agreement: Agreement) -> None:
+        expected = (agreement.grant_hash, self._group.id, agreement.provider, agreement.service)
+        if (claims.grant_hash, claims.group_id, claims.provider, claims.service) != expected:
+            raise BadGateway("the provider gave an access token for something else")
+        if claims.thumbprint != self._certificate.thumbprint or not claims.audience.startswith("https://"):
+            raise BadGateway("the provider gave an access token that cannot be used here")
+
+    def _margin(self, token: Token) -> float:
+        return min(30.0, (token.claims.expires - token.claims.not_before) / 10)
+
+
+def _check_outway(agreement: Agreement, certificate: Certificate) -> None:
+    if agreement.outway_key_thumbprint is not None:
+        allowed = certificate.key_thumbprint == agreement.outway_key_thumbprint
+    elif agreement.outway_domain_name is not None:
+        allowed = agreement.outway_domain_name.lower() in {name.lower() for name in certificate.domain_names}
+    else:
+        allowed = False
+    if not allowed:
+        raise TokenRequestFault("unauthorized_client", "the client certificate is not of the outway in the grant")
+
+
+def _why_not(agreement: Agreement, now: float) -> str:
+    if now < agreement.not_before:
+        return "it has not begun"
+    if now >= agreement.not_after:
+        return "it has expired"
+    if agreement.state.value == "valid" or now >= agreement.signatures_hold_until:
+        return "a certificate it was signed with has expired; it must be signed again"
+    return f"it is {agreement.state.value}"
