@@ -125,7 +125,7 @@ def main() -> None:
 
     def authzen(number: int) -> object:
         question = read_question(parse_object(questions[number % len(questions)]))
-        return json.dumps(evaluate(question, services, index, NOW).to_json())
+        return evaluate(question, services, index, NOW).to_bytes()
 
     def guard(_: int) -> object:
         return oversupplied(SERVICE, answer, ("naam", "leeftijd"))

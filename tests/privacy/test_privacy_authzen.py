@@ -114,7 +114,7 @@ def test_one_of_several_agreements_suffices_and_else_the_nearest_miss_is_told() 
     assert ask(QUESTION, revoked, narrow, agreement(terms()))["decision"]
     answer = ask(QUESTION, revoked, narrow)
     assert answer["context"]["reason"] == "unauthorized-field"
-    assert answer["context"]["refused"] == ("naam.voornamen",)
+    assert answer["context"]["refused"] == ["naam.voornamen"]
     assert answer["context"]["agreement"] == "$1$4$smal"
 
 

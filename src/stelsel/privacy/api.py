@@ -117,7 +117,7 @@ def authzen_routes(
             response.headers.update(headers)
             return response
         answer = evaluate(question, by_name, index, clock.now())
-        return JSONResponse(answer.to_json(), headers=headers)
+        return Response(answer.to_bytes(), media_type="application/json", headers=headers)
 
     async def configuration(request: Request) -> JSONResponse:
         del request

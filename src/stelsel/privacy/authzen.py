@@ -13,9 +13,10 @@ A refusal is an answer, not an error. Members that we do not know are ignored (s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from stelsel.agreements.agreement import Agreement
 from stelsel.agreements.services import Service
@@ -30,8 +31,7 @@ ACTION = "read"
 _ORDER = {reason: place for place, reason in enumerate(Reason)}
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """An evaluation request, read strictly."""
 
     subject_type: str
@@ -43,8 +43,7 @@ class Question:
     request: DataRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A decision and the agreement it rests on, if one was found."""
 
     decision: Decision
@@ -52,28 +51,41 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """The evaluation response (section 6.2)."""
-        words = REASONS[self.decision.reason]
-        context: dict[str, Any] = {
-            "reason": self.decision.reason.value,
-            "reason_user": {"nl": words.nl, "en": words.en},
-        }
-        if self.decision.refused:
-            context["refused"] = self.decision.refused
-        if self.agreement is not None:
-            context["agreement"] = self.agreement.grant_hash
-        return {"decision": self.decision.allowed, "context": context}
+        return _response(self.decision, self.agreement.grant_hash if self.agreement is not None else "")
+
+    def to_bytes(self) -> bytes:
+        """The same as JSON text."""
+        return _response_text(self.decision, self.agreement.grant_hash if self.agreement is not None else "")
+
+
+def _response(decision: Decision, grant_hash: str) -> dict[str, Any]:
+    words = REASONS[decision.reason]
+    context: dict[str, Any] = {"reason": decision.reason.value, "reason_user": {"nl": words.nl, "en": words.en}}
+    if decision.refused:
+        context["refused"] = list(decision.refused)
+    if grant_hash:
+        context["agreement"] = grant_hash
+    return {"decision": decision.allowed, "context": context}
+
+
+@lru_cache(maxsize=4096)
+def _response_text(decision: Decision, grant_hash: str) -> bytes:
+    """The few different answers are written once: an answer holds nothing of the moment."""
+    return json.dumps(_response(decision, grant_hash), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def read_question(value: Mapping[str, Any]) -> Question:
     """The question in an evaluation request (section 6.1). Raises `BadRequest` naming the member at fault."""
-    subject, action, resource = (_object(value, name, name) for name in ("subject", "action", "resource"))
-    _properties(subject, "subject")
-    if not isinstance(value.get("context", {}), dict):
+    subject, action, resource = value.get("subject"), value.get("action"), value.get("resource")
+    for name, member in (("subject", subject), ("action", action), ("resource", resource)):
+        if not isinstance(member, dict) or not isinstance(member.get("properties", _NONE), dict):
+            raise BadRequest(f"{name} is mandatory and must be an object, and so must its properties if it has any")
+    if not isinstance(value.get("context", _NONE), dict):
         raise BadRequest("context must be an object")
-    activity = _properties(action, "action").get("processing_activity_id")
+    activity = action.get("properties", _NONE).get("processing_activity_id")  # type: ignore[union-attr]
     if activity is not None and not isinstance(activity, str):
         raise BadRequest("action.properties.processing_activity_id must be a text")
-    properties = _properties(resource, "resource")
+    properties = resource.get("properties", _NONE)  # type: ignore[union-attr]
     return Question(
         _text(subject, "type", "subject"),
         _text(subject, "id", "subject"),
@@ -85,6 +97,9 @@ def read_question(value: Mapping[str, Any]) -> Question:
             _paths(properties, "fields", MAXIMUM_FIELDS), _paths(properties, "search_parameters", MAXIMUM_PARAMETERS)
         ),
     )
+
+
+_NONE: dict[str, Any] = {}
 
 
 class AgreementIndex:
@@ -104,6 +119,10 @@ class AgreementIndex:
         return self._found.get((consumer, service), ())
 
 
+_NO_AGREEMENT = Answer(Decision(False, Reason.NO_AGREEMENT))
+_OTHER_ACTIVITY = Answer(Decision(False, Reason.OTHER_ACTIVITY))
+
+
 def evaluate(question: Question, services: Mapping[str, Service], index: AgreementIndex, now: float) -> Answer:
     """The answer at `now` (seconds). Of several agreements one that allows suffices; else the nearest miss is told."""
     if question.action != ACTION:
@@ -111,12 +130,12 @@ def evaluate(question: Question, services: Mapping[str, Service], index: Agreeme
     service = services.get(question.resource) if question.resource_type == "service" else None
     if service is None:
         return Answer(Decision(False, Reason.UNKNOWN_SERVICE))
-    nearest = Answer(decide(service, None, question.request, now))
+    nearest = _NO_AGREEMENT
     if question.subject_type != "peer":
         return nearest
     for agreement in index.of(question.subject, question.resource):
         if _other_activity(question.processing_activity, agreement):
-            answer = Answer(Decision(False, Reason.OTHER_ACTIVITY))
+            answer = _OTHER_ACTIVITY
         else:
             answer = Answer(decide(service, agreement, question.request, now), agreement)
         if answer.decision.allowed:
@@ -130,21 +149,10 @@ def _other_activity(asked: str | None, agreement: Agreement) -> bool:
     if asked is None or agreement.terms is None:
         return False
     agreed = agreement.terms.processing_activity
-    return asked not in (agreed.id, f"{agreed.id}@{agreed.version}")
+    return asked != agreed.id and asked != f"{agreed.id}@{agreed.version}"
 
 
-def _object(value: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
-    member = value.get(name)
-    if not isinstance(member, dict):
-        raise BadRequest(f"{where} is mandatory and must be an object")
-    return member
-
-
-def _properties(value: dict[str, Any], where: str) -> dict[str, Any]:
-    return _object(value, "properties", f"{where}.properties") if "properties" in value else {}
-
-
-def _text(value: dict[str, Any], name: str, where: str) -> str:
+def _text(value: Any, name: str, where: str) -> str:
     member = value.get(name)
     if not isinstance(member, str) or not member:
         raise BadRequest(f"{where}.{name} is mandatory and must be a text")
@@ -152,9 +160,12 @@ def _text(value: dict[str, Any], name: str, where: str) -> str:
 
 
 def _paths(properties: dict[str, Any], name: str, most: int) -> tuple[str, ...]:
-    paths = properties.get(name, [])
+    paths = properties.get(name, ())
+    if not paths and paths in ((), []):
+        return ()
     if not isinstance(paths, list) or len(paths) > most:
         raise BadRequest(f"resource.properties.{name} must be a list of at most {most} paths")
-    if not all(isinstance(path, str) and is_path(path) for path in paths):
-        raise BadRequest(f"resource.properties.{name} holds something that is not a path, such as naam.voornamen")
+    for path in paths:
+        if not isinstance(path, str) or not is_path(path):
+            raise BadRequest(f"resource.properties.{name} holds something that is not a path, such as naam.voornamen")
     return tuple(dict.fromkeys(paths))
