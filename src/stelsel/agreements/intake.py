@@ -8,11 +8,12 @@ from typing import Any
 
 from stelsel.agreements import gate as gates
 from stelsel.agreements import hashes, signatures
-from stelsel.agreements.client import PeerClients, PeerMismatch, PeerRefused
+from stelsel.agreements.client import PeerClients, PeerRefused
 from stelsel.agreements.contract import Contract, check, check_offered, check_parties, parse
 from stelsel.agreements.fsc_errors import (
     ContractNotAcceptable,
     ObligationNotMet,
+    PeerIdSignatureMismatch,
     SignatureVerificationFailed,
     UrlPathContentHashMismatch,
 )
@@ -66,7 +67,8 @@ class Intake:
         self._peer_id = peer_id
         self._services = services
         self._address_of = address_of
-        self._chains: dict[str, tuple[bytes, ...]] = {}
+        self._chains: dict[tuple[str, str], tuple[bytes, ...]] = {}
+        self._signers: dict[str, str] = {}
 
     async def judge(self, submission: Submission, gate: Gate | None, now: float) -> tuple[Contract, Signature]:
         """The contract and the verified signature in it. Raises the FSC fault that tells why not."""
@@ -95,6 +97,7 @@ class Intake:
             now=now,
             clock_skew=self._group.clock_skew,
         )
+        self._remember(submitter, thumbprint, signature.chain)
         if known is None or (submission.kind == "submit" and (submitter, "accept") not in known.signatures):
             # Only what is new: contracts that run, and signatures on contracts that are here, pass.
             refusal = await gates.ask(gate, submitter, now)
@@ -114,23 +117,30 @@ class Intake:
         own = submission.certificate
         if thumbprint == own.thumbprint and self._holds((own.der,), now):
             return (own.der,)  # the very certificate that this connection proved possession of
-        chain = self._chains.get(thumbprint)
+        if self._signers.get(thumbprint, own.peer_id) != own.peer_id:
+            raise PeerIdSignatureMismatch("the signature is by another peer than the one that submits it")
+        chain = self._chains.get((own.peer_id, thumbprint))
         if chain is not None:
             return chain
         try:
             address = submission.manager_address or await self._address_of(own.peer_id)
             keys = await self._clients.get(own.peer_id, address, "/v1/.well-known/jwks.json")
-        except (Unavailable, BadGateway, PeerMismatch, PeerRefused) as error:
+        except (Unavailable, BadGateway, PeerRefused) as error:
             raise SignatureVerificationFailed(
                 f"the certificate cannot be had from the manager of peer {own.peer_id}: {error.detail}"
             ) from error
         chain = signatures.chain_in(keys, thumbprint)
         if chain is None:
             raise SignatureVerificationFailed(f"the manager of peer {own.peer_id} shows no certificate with it")
-        if len(self._chains) >= _MOST_CHAINS:
-            del self._chains[next(iter(self._chains))]
-        self._chains[thumbprint] = chain
         return chain
+
+    def _remember(self, submitter: str, thumbprint: str, chain: tuple[bytes, ...]) -> None:
+        # Only after verification, and by peer: what one peer shows may not stand in the way of another.
+        if len(self._chains) >= _MOST_CHAINS:
+            self._chains.clear()
+            self._signers.clear()
+        self._chains[submitter, thumbprint] = chain
+        self._signers[thumbprint] = submitter
 
     def _holds(self, chain: tuple[bytes, ...], now: float) -> bool:
         try:

@@ -17,36 +17,9 @@ from stelsel.base.text import inert
 
 Language = Literal["nl", "en"]
 
-_MONTHS = {
-    "nl": [
-        "januari",
-        "februari",
-        "maart",
-        "april",
-        "mei",
-        "juni",
-        "juli",
-        "augustus",
-        "september",
-        "oktober",
-        "november",
-        "december",
-    ],
-    "en": [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ],
-}
+_DUTCH_MONTHS = "januari februari maart april mei juni juli augustus september oktober november december"
+_ENGLISH_MONTHS = "January February March April May June July August September October November December"
+_MONTHS = {"nl": _DUTCH_MONTHS.split(), "en": _ENGLISH_MONTHS.split()}
 _GROUNDS = {
     "nl": {
         "a": "de persoon geeft toestemming",

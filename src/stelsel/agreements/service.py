@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from stelsel.agreements import directory, lifecycle, signatures, store
 from stelsel.agreements.agreement import Agreement, State
 from stelsel.agreements.client import PeerClients
-from stelsel.agreements.contract import Contract, check, parse
+from stelsel.agreements.contract import Contract, check, check_offered, parse
 from stelsel.agreements.gate import Gate
 from stelsel.agreements.group import Group
 from stelsel.agreements.intake import Intake, Submission
@@ -75,14 +75,14 @@ class Agreements:
         self._callbacks: list[Callable[[], None]] = []
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[Any]] = set()
-        offered = frozenset(service.name for service in services)
+        self._offered = frozenset(service.name for service in services)
         self._intake = Intake(
             memory=self._memory,
             clients=self._clients,
             anchors=anchors,
             group=group,
             peer_id=self.peer_id,
-            services=offered,
+            services=self._offered,
             address_of=self.manager_address_of,
         )
         self._desk = TokenDesk(
@@ -92,7 +92,7 @@ class Agreements:
             group=group,
             clock=clock,
             inway_address=inway_address,
-            services=offered,
+            services=self._offered,
             lifetime=token_lifetime,
         )
 
@@ -142,6 +142,7 @@ class Agreements:
         thumbprint = self.keypair.certificate.key_thumbprint
         contract = parse(content_of(proposal, self.group, self.peer_id, thumbprint, now))
         check(contract, self.group, now)
+        check_offered(contract, self.peer_id, self._offered)
         await self._in_order(self._sign(contract, "accept", "submit"))
         return contract.content_hash
 
@@ -216,6 +217,10 @@ class Agreements:
     async def token(self, grant_hash: str) -> Token:
         """See `TokenDesk.get`."""
         return await self._desk.get(grant_hash, self._ask_token)
+
+    def forget_token(self, grant_hash: str) -> None:
+        """Ask a new token next time: the provider's inway did not take this one."""
+        self._desk.forget(grant_hash)
 
     def verify_token(self, compact: str, thumbprint: str) -> TokenClaims:
         """See `TokenDesk.verify`."""

@@ -130,6 +130,10 @@ class TokenDesk:
             task.add_done_callback(lambda _: self._asking.pop(grant_hash, None))
         return await asyncio.shield(task)
 
+    def forget(self, grant_hash: str) -> None:
+        """Let go of the token at hand for this agreement."""
+        self._held.pop(grant_hash, None)
+
     async def close(self) -> None:
         """Give up asking."""
         tasks = list(self._asking.values())

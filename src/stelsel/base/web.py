@@ -80,6 +80,15 @@ class _PeerProtocol(HttpToolsProtocol):
         self.app_state = {**self.app_state, "client_certificate": tls.getpeercert(True) if tls else None}
         super().connection_made(transport)
 
+    def shutdown(self) -> None:
+        # An idle connection is cut: to close TLS politely would wait for a client that is not listening.
+        cycle = getattr(self, "cycle", None)
+        idle = cycle is None or cycle.response_complete
+        if idle and self.transport.get_extra_info("ssl_object") is not None:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
 
 def listen(address: str) -> socket.socket:
     """A listening socket on `host:port` or `unix:/path`. Raises `ConfigurationFault` when it is taken."""
