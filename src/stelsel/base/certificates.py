@@ -30,6 +30,15 @@ from stelsel.base.ids import is_oin
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What a hostile certificate makes the parser raise; not all of it is a ValueError."""
+
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # forward secrecy only (Digikoppeling 3.4.3)
 
 
@@ -56,15 +65,11 @@ class Certificate:
             spki = parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
             peer_id = _subject(parsed, NameOID.SERIAL_NUMBER)
             peer_name = _subject(parsed, NameOID.ORGANIZATION_NAME)
-        except (ValueError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
+            domain_names = _domain_names(parsed)
+        except _UNREADABLE as error:
             raise BadRequest("the certificate cannot be read") from error
         if not is_oin(peer_id):
             raise BadRequest("the certificate's subject.serialNumber is not an OIN (20 digits)")
-        try:
-            names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            domain_names = tuple(names.get_values_for_type(x509.DNSName))
-        except x509.ExtensionNotFound:
-            domain_names = ()
         return cls(
             der=der,
             peer_id=peer_id,
@@ -82,6 +87,14 @@ class Certificate:
         if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
             raise BadRequest("the certificate's key is neither RSA nor elliptic curve")
         return key
+
+
+def _domain_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(names.get_values_for_type(x509.DNSName))
 
 
 def _subject(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
@@ -121,7 +134,7 @@ class TrustAnchors:
                 PolicyBuilder().store(self._store).time(datetime.fromtimestamp(now, tz=UTC)).build_client_verifier()
             )
             verifier.verify(leaf, intermediates)
-        except (ValueError, VerificationError) as error:
+        except (*_UNREADABLE, VerificationError) as error:
             raise Unauthenticated("the certificate does not hold under the trust anchors of the group") from error
         return Certificate.read(chain[0])
 

@@ -174,12 +174,12 @@ def verify_consistency(first: int, second: int, first_root: bytes, second_root: 
     """
     if not 0 < first <= second:
         raise ProofInvalid("the sizes of the trees do not allow a proof")
-    if any(len(value) != HASH_SIZE for value in (first_root, second_root, *proof)):
-        raise ProofInvalid("a hash in the proof does not have 32 bytes")
     if first == second:
         if proof or first_root != second_root:
             raise ProofInvalid("two trees of one size must be the same tree, without a proof")
         return
+    if any(len(value) != HASH_SIZE for value in (first_root, second_root, *proof)):
+        raise ProofInvalid("a hash in the proof does not have 32 bytes")
     path = [first_root, *proof] if first & (first - 1) == 0 else list(proof)
     if not path or _climb(first, second, path) != (first_root, second_root):
         raise ProofInvalid("the trees do not share their beginning: two histories were told")
