@@ -6,21 +6,24 @@ import asyncio
 import ipaddress
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop
 
+from stelsel.base import log
 from stelsel.base.errors import ConfigurationFault, Fault
 from stelsel.base.web import listen, serving
 
 
-def run(make: Callable[[], Any], address: str) -> int:
-    """Serve the ASGI application that `make` gives on `address` (host:port) until SIGTERM or SIGINT.
+def run(make: Callable[[], Any], address: str, close: Callable[[], Awaitable[None]] | None = None) -> int:
+    """Serve the ASGI application that `make` gives on `address` (host:port) until SIGTERM or SIGINT,
+    then `close` what it used.
 
     Gives the exit code: 0 after a clean stop, 2 when it cannot start (one line on standard error says why). The
     applications of the demo do no access control of their own, so any other address than loopback is refused.
     """
+    log.configure()  # without it, a traceback would show the values of variables
     try:
         _check(address)
         app = make()
@@ -36,6 +39,8 @@ def run(make: Callable[[], Any], address: str) -> int:
             loop.add_signal_handler(number, stop.set)
         async with serving(app, listener):
             await stop.wait()
+        if close is not None:
+            await close()
 
     uvloop.run(serve())
     return 0

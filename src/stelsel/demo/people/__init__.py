@@ -7,7 +7,6 @@ names, streets, postcodes and numbers belong to nobody. `rvig` reads the officia
 
 from stelsel.demo.people.generate import MAXIMUM, REFERENCE_DAY, generate
 from stelsel.demo.people.municipalities import Municipality, municipalities
-from stelsel.demo.people.numbers import is_burgerservicenummer
 from stelsel.demo.people.person import Person
 
 __all__ = [
@@ -16,6 +15,5 @@ __all__ = [
     "Municipality",
     "Person",
     "generate",
-    "is_burgerservicenummer",
     "municipalities",
 ]

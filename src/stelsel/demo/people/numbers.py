@@ -11,21 +11,10 @@ ten thousand prefixes is another four leading digits, and within a block the ste
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterator
 
 FIRST_BLOCK, LAST_BLOCK = 9999, 8000
 _STEP, _START = 7919, 4242  # 7919 is prime, so coprime to 10,000: neighbours in the stream do not look alike
-_NINE_DIGITS = re.compile(r"[0-9]{9}", re.ASCII)
-
-
-def is_burgerservicenummer(text: str) -> bool:
-    """Whether `text` is nine digits, not all zero, that pass the eleven-test (weights 9 to 2 and -1)."""
-    if not _NINE_DIGITS.fullmatch(text) or text == "000000000":
-        return False
-    return (
-        sum(int(digit) * weight for digit, weight in zip(text, range(9, 1, -1), strict=False)) - int(text[8])
-    ) % 11 == 0
 
 
 def numbers(taken: Container[str] = ()) -> Iterator[str]:

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from stelsel.base.errors import BadRequest
 from stelsel.demo.people.municipalities import name_of
-from stelsel.demo.people.numbers import is_burgerservicenummer
 from stelsel.demo.people.person import Person
+from stelsel.privacy import bsn
 
 _NEEDED = ("01.01.20", "01.02.10", "01.02.30", "01.02.40", "01.03.10", "01.03.20", "01.03.30", "01.04.10", "06.08.10",
            "07.67.20", "07.70.10", "08.09.10", "08.09.20", "08.10.30", "08.11.10", "08.11.20", "08.11.30", "08.11.40",
@@ -120,7 +120,7 @@ def _person(element: dict[str, str], names: Mapping[str, str]) -> Person:
         raise _Refused(f"07.67.20 says that the list is {_WITHDRAWN[suspension]} ({suspension})")
     if not element["01.01.20"]:
         raise _Refused("01.01.20: there is no burgerservicenummer")
-    if not is_burgerservicenummer(element["01.01.20"]):
+    if not bsn.valid(element["01.01.20"]):
         raise _Refused("01.01.20: the burgerservicenummer does not pass the eleven-test")
     if not element["01.03.10"]:
         raise _Refused("01.03.10: there is no date of birth")

@@ -10,8 +10,8 @@ from typing import Any
 
 from stelsel.base.errors import BadRequest
 from stelsel.base.text import inert
-from stelsel.demo.people.numbers import is_burgerservicenummer
 from stelsel.demo.population_register.answer import FIELDS
+from stelsel.privacy import bsn
 
 MAXIMUM_NUMBERS = 20
 MAXIMUM_RESULTS = 30
@@ -106,11 +106,7 @@ def _by_number(body: dict[str, Any]) -> ByNumber:
     numbers = body["burgerservicenummer"]
     if not isinstance(numbers, list) or not 1 <= len(numbers) <= MAXIMUM_NUMBERS:
         raise fault("paramsValidation", ("burgerservicenummer", f"must be a list of 1 to {MAXIMUM_NUMBERS} numbers"))
-    wrong = [
-        place
-        for place, number in enumerate(numbers)
-        if not isinstance(number, str) or not is_burgerservicenummer(number)
-    ]
+    wrong = [place for place, number in enumerate(numbers) if not isinstance(number, str) or not bsn.valid(number)]
     if wrong:
         raise fault(
             "paramsValidation",

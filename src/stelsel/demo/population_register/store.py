@@ -20,9 +20,8 @@ from stelsel.demo.people.person import Person
 from stelsel.demo.people.rvig import LoadedRow, RowReport, read
 
 _BATCH = 20_000
-_COLUMNS = ", ".join(
-    f"{name} {'INTEGER' if kind in ('int', int) else 'TEXT'} NOT NULL" for name, kind in Person.__annotations__.items()
-)
+_NUMBERS = {"house_number", "secrecy"}
+_COLUMNS = ", ".join(f"{name} {'INTEGER' if name in _NUMBERS else 'TEXT'} NOT NULL" for name in Person._fields)
 _INSERT = f"INSERT INTO persons VALUES ({', '.join('?' * len(Person._fields))})"  # noqa: S608 - constants
 _SELECT = f"SELECT {', '.join(Person._fields)} FROM persons"  # noqa: S608 - constants
 _INDEXES = (
