@@ -13,6 +13,7 @@ from stelsel.steering.findings import Outcome, Reason, Verdict
 
 OLD_VERSIONS = ("TLSv1", "TLSv1.1")
 NEW_VERSIONS = ("TLSv1.2", "TLSv1.3")
+_LABEL = {"TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3"}
 NOTICE_SECONDS = 30 * 86400
 
 _SAFE_SUITE = re.compile(r"(TLS_\w+|(ECDHE|DHE)-(ECDSA|RSA)-[A-Z0-9-]*(GCM|CCM8?|POLY1305)[A-Z0-9-]*)")
@@ -63,7 +64,7 @@ def judge(facts: TlsFacts, now: float) -> Verdict:
         what = ", ".join(unseen) or "certificate"
         reason = Reason(f"Niet alles was te meten: {what}.", f"Not all could be measured: {what}.")
         return Verdict(Outcome.UNKNOWN, (reason,), _advice(facts, now))
-    accepted = " en ".join(version for version in NEW_VERSIONS if facts.versions.get(version))
+    accepted = " en ".join(_LABEL[version] for version in NEW_VERSIONS if facts.versions.get(version))
     reason = Reason(
         f"Alleen {accepted}, alleen veilige versleuteling, en het certificaat klopt.",
         f"Only {accepted.replace(' en ', ' and ')}, only safe ciphers, and the certificate holds.",
@@ -74,8 +75,8 @@ def judge(facts: TlsFacts, now: float) -> Verdict:
 def _of_protocol(facts: TlsFacts) -> list[Reason]:
     reasons = [
         Reason(
-            f"Neemt {version} nog aan; dat is onveilig en moet uit.",
-            f"Still accepts {version}, which is unsafe and must be switched off (RFC 9325, 3.1.1).",
+            f"Neemt {_LABEL[version]} nog aan; dat is onveilig en moet uit.",
+            f"Still accepts {_LABEL[version]}, which is unsafe and must be switched off (RFC 9325, 3.1.1).",
         )
         for version in OLD_VERSIONS
         if facts.versions.get(version)
