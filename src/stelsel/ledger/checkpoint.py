@@ -38,7 +38,7 @@ from cryptography.hazmat.primitives.serialization import (
 from stelsel.base.canonical import b64url, canonical, unb64url
 from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
 from stelsel.base.errors import ConfigurationFault, Fault
-from stelsel.base.jose import Signer
+from stelsel.base.jose import Signer, peek
 from stelsel.base.jose import verify as verify_jws
 from stelsel.ledger.faults import ProofInvalid
 
@@ -201,6 +201,8 @@ def _read_endorsement(
     if not isinstance(x5c, list) or not 0 < len(x5c) <= _MAXIMUM_CHAIN:
         raise ProofInvalid("the endorsement does not carry a certificate chain")
     chain = tuple(unbase64(item) for item in x5c)
+    if peek(compact)[1].get("chain") != _fingerprint(chain):  # before anything hostile is parsed as a certificate
+        raise ProofInvalid("the endorsement was made with another certificate chain")
     certificate = anchors.verify(chain, time) if anchors is not None else Certificate.read(chain[0])
     unb64url(compact.rpartition(".")[2])  # one way to write a signature, so that no byte can be changed
     payload = verify_jws(compact, certificate)
@@ -209,8 +211,6 @@ def _read_endorsement(
         raise ProofInvalid("the endorsement's members are not what they should be")
     if payload["format"] != ENDORSEMENT_FORMAT or payload["peer_id"] != certificate.peer_id:
         raise ProofInvalid("the endorsement is of another kind, or of another peer")
-    if payload["chain"] != _fingerprint(chain):
-        raise ProofInvalid("the endorsement was made with another certificate chain")
     return certificate, payload
 
 

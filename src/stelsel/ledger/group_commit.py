@@ -11,8 +11,11 @@ import threading
 from collections import deque
 from queue import SimpleQueue
 
+from stelsel.base.log import logger
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.journal import Journal
+
+_log = logger("ledger")
 
 _Item = tuple[bytes, bytes]
 _Waiting = tuple[_Item, "asyncio.Future[int]", float]
@@ -34,6 +37,7 @@ class GroupCommit:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
         self._scheduled = False
+        self._refusing = False
         self._timer: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
 
@@ -43,10 +47,13 @@ class GroupCommit:
         self._idle.set()
         self._thread.start()
 
-    async def stop(self) -> None:
-        """Let what was accepted be written, within the deadline, and end the writer thread."""
+    async def stop(self) -> bool:
+        """Let what was accepted be written, within the deadline, and end the writer thread.
+
+        Gives whether it ended: if not, the disk holds it, and its journal must be left alone.
+        """
         if self._loop is None:
-            return
+            return True
         try:
             await asyncio.wait_for(self._idle.wait(), self._deadline)
         except TimeoutError:
@@ -58,6 +65,7 @@ class GroupCommit:
         self._gathering.clear()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join, self._deadline)
+        return not self._thread.is_alive()
 
     def append(self, item: _Item) -> asyncio.Future[int]:
         """A future of the record's index: done when the record is durable, or failed with `LedgerUnavailable`.
@@ -113,6 +121,12 @@ class GroupCommit:
 
     def _written(self, first: int, error: LedgerUnavailable | None) -> None:
         batch, self._writing = self._writing or [], None
+        if self._refusing != (error is not None):  # an alarm when it begins and when it ends, not for every request
+            self._refusing = not self._refusing
+            if error is not None:
+                _log.error("ledger refuses", reason=error.detail)
+            else:
+                _log.info("ledger records again")
         if error is not None:
             self._fail(batch, error)
         else:

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from stelsel.base.errors import ConfigurationFault
 from stelsel.base.log import logger
 from stelsel.ledger.commitment import commitment, sealed
 from stelsel.ledger.faults import LedgerUnavailable
@@ -123,6 +124,10 @@ class Index:
     def _open(self) -> sqlite3.Connection:
         try:
             return _connect(self._path)
+        except sqlite3.OperationalError as error:  # a full or unwritable disk: nothing is wrong with the index
+            raise ConfigurationFault(
+                f"{self._path}: cannot be opened ({error})", next_step="make the folder writable, and give it room"
+            ) from error
         except sqlite3.DatabaseError:
             _log.warning("index made anew", file=self._path.name)
             for suffix in ("", "-wal", "-shm"):
@@ -346,6 +351,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
         elif version != _VERSION:
             raise sqlite3.DatabaseError("made by another version")
+        connection.execute("SELECT count(*) FROM names, progress").fetchone()
     except BaseException:
         connection.close()
         raise

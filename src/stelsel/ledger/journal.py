@@ -237,7 +237,6 @@ class SegmentJournal:
             os.close(file)
             raise
         self._file = file
-        _log.info("ledger writable again", file=path.name)
         return file
 
     def _start_segment(self, first: int) -> None:

@@ -67,11 +67,12 @@ class Ledger:
     async def stop(self) -> None:
         """Write what was accepted, then let go of the files."""
         commit, self._commit = self._commit, None
-        if commit is not None:
-            await commit.stop()
+        ended = commit is None or await commit.stop()
         opened, self._opened = self._opened, None
         if opened is not None:
-            await asyncio.to_thread(opened.close)
+            await asyncio.to_thread(opened.index.stop)
+            if ended:
+                opened.journal.close()
         self._unlock()
 
     @property
@@ -256,10 +257,6 @@ class _Opened:
         self.index.wait_for(self.journal.size, deadline)
         with self.index.reading() as reader:
             return function(reader)
-
-    def close(self) -> None:
-        self.index.stop()
-        self.journal.close()
 
 
 def _known(reader: Reader, index: int) -> Position:
