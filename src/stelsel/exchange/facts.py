@@ -1,0 +1,150 @@
+"""What is known of one exchange at one gateway, and the records that follow from it. Pure.
+
+One record holds what three Dutch logs ask for, under one trace id (see `stelsel.ledger.record`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stelsel.agreements.agreement import Agreement
+from stelsel.base.errors import BadRequest, Fault
+from stelsel.base.ids import new_span_id, new_trace_id, parse_traceparent, traceparent
+from stelsel.exchange.faults import reason_of
+from stelsel.exchange.wire import RequestHead
+from stelsel.ledger.record import Direction, Event, Record
+from stelsel.privacy.decision import Decision, Reason, forbidden
+from stelsel.privacy.request import DataRequest
+
+NOTHING_ASKED = DataRequest((), (), ())
+_SUBJECTS_A_RECORD = 500
+"""A record has a largest size; an answer about more residents becomes more records."""
+
+
+class Facts:
+    """Filled in along the way, so that a refusal records all that was known by then."""
+
+    __slots__ = (
+        "agreement",
+        "consumer",
+        "consumer_delegator",
+        "direction",
+        "grant_hash",
+        "parent_span_id",
+        "provider",
+        "provider_delegator",
+        "request",
+        "service",
+        "span_id",
+        "subjects",
+        "trace_id",
+        "transaction_id",
+    )
+
+    def __init__(self, direction: Direction, head: RequestHead, transaction_id: str) -> None:
+        self.direction: Direction = direction
+        self.transaction_id = transaction_id
+        parent = head.values.get(b"traceparent")
+        trace = parse_traceparent(parent.decode("latin-1")) if parent is not None else None
+        self.trace_id = trace[0] if trace is not None else new_trace_id()
+        self.parent_span_id = trace[1] if trace is not None else None
+        self.span_id = new_span_id()
+        self.grant_hash = ""
+        self.consumer = ""
+        self.provider = ""
+        self.service = ""
+        self.consumer_delegator: str | None = None
+        self.provider_delegator: str | None = None
+        self.agreement: Agreement | None = None
+        self.request = NOTHING_ASKED
+        self.subjects: tuple[str, ...] = ()
+        """References of those whom the request names."""
+
+    @property
+    def traceparent(self) -> bytes:
+        """The header line for the next hop (W3C Trace Context)."""
+        return f"traceparent: {traceparent(self.trace_id, self.span_id)}\r\n".encode()
+
+    def record(
+        self,
+        now: float,
+        event: Event,
+        *,
+        allowed: bool,
+        reason: str,
+        refused: tuple[str, ...] = (),
+        subjects: tuple[str, ...] = (),
+    ) -> Record:
+        """One record at `now` (seconds since the epoch)."""
+        terms = self.agreement.terms if self.agreement is not None else None
+        activity = f"{terms.processing_activity.id}@{terms.processing_activity.version}" if terms is not None else ""
+        return Record(
+            transaction_id=self.transaction_id,
+            trace_id=self.trace_id,
+            span_id=self.span_id,
+            parent_span_id=self.parent_span_id,
+            time=int(now * 1000),
+            direction=self.direction,
+            event=event,
+            grant_hash=self.grant_hash,
+            consumer=self.consumer,
+            provider=self.provider,
+            service=self.service,
+            allowed=allowed,
+            reason=reason,
+            fields=self.request.fields,
+            search_parameters=self.request.search_parameters,
+            refused=refused,
+            processing_activity=activity,
+            subjects=subjects,
+            consumer_delegator=self.consumer_delegator,
+            provider_delegator=self.provider_delegator,
+        )
+
+    def allowed(self, now: float) -> Record:
+        """The record of a request that may pass."""
+        return self.record(now, "request", allowed=True, reason=Reason.AGREED.value, subjects=self.subjects)
+
+    def refusal(self, now: float, fault: Fault) -> Record:
+        """The record of a request that may not."""
+        reason = reason_of(fault)
+        refused: tuple[str, ...] = ()
+        if isinstance(fault, Refused):
+            reason, refused = fault.decision.reason.value, fault.decision.refused
+        elif isinstance(fault, BadRequest):
+            reason = Reason.UNREADABLE_REQUEST.value
+        return self.record(now, "request", allowed=False, reason=reason, refused=refused, subjects=self.subjects)
+
+    def answered_about(self, now: float, subjects: tuple[str, ...]) -> Iterator[Record]:
+        """The records of whom an answer is about, beyond whom the request named."""
+        for at in range(0, len(subjects), _SUBJECTS_A_RECORD):
+            part = subjects[at : at + _SUBJECTS_A_RECORD]
+            yield self.record(now, "response", allowed=True, reason=Reason.AGREED.value, subjects=part)
+
+
+class Refused(Fault):
+    """A privacy refusal: 403 problem+json that names what was asked but not agreed."""
+
+    status, kind, title = 403, "forbidden", "This was not agreed"
+
+    def __init__(self, decision: Decision) -> None:
+        told = forbidden(decision)
+        extra = dict(told.extra)
+        if decision.reason is Reason.UNAUTHORIZED_FIELD:
+            extra["fields"] = list(decision.refused)
+        elif decision.reason is Reason.UNAUTHORIZED_PARAMETER:
+            extra["parameters"] = list(decision.refused)
+        super().__init__(told.detail, next_step=told.next_step, **extra)
+        self.decision = decision
+
+
+def check(decision: Decision) -> None:
+    """Raises `Refused` unless it is allowed."""
+    if not decision.allowed:
+        raise Refused(decision)
+
+
+def limits_data(agreement: Agreement) -> bool:
+    """Whether the agreement says which data may be asked, so that the request must be read whole."""
+    terms = agreement.terms
+    return terms is not None and bool(terms.fields or terms.search_parameters)

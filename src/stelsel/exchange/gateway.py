@@ -1,0 +1,334 @@
+"""The server side that inway and outway share: connections of clients, one request at a time on each, limits, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+from http import HTTPStatus
+from typing import Any, cast
+
+from stelsel.agreements.fsc_errors import FscFault
+from stelsel.base.errors import Fault
+from stelsel.base.ids import new_span_id
+from stelsel.base.log import logger
+from stelsel.exchange.call import Call
+from stelsel.exchange.faults import Busy, OversuppliedAnswer, TooSlow
+from stelsel.exchange.headers import lines
+from stelsel.exchange.settings import ExchangeLimits
+from stelsel.exchange.wire import END, RequestHead, RequestReader, WireLimits, response_head
+
+_log = logger("exchange")
+
+_TICK = 0.1  # seconds between two looks at the time limits
+_LINGER = 2.0  # seconds in which a client may still finish sending after an answer that came early
+_HIGH_WATER = 256 * 1024
+_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+def reason_phrase(status: int) -> bytes:
+    """The usual words for a status."""
+    return _REASONS.get(status, b"")
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection of a client. Requests are carried in order, one at a time."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.reader = RequestReader(gateway.wire_limits)
+        self.transport: asyncio.Transport | None = None
+        self.call: Call | None = None
+        self.writable = True
+        self.paused = False
+        self.since = gateway.tick
+        """When the present state (unused, or a head half come) began."""
+        self.closing = 0.0
+        """When closing began; what still comes is dropped."""
+        self.identity: Any = None
+        """What `Gateway.admit` found out about the client."""
+        self._pumping = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        gateway = self.gateway
+        if len(gateway.connections) >= gateway.limits.maximum_connections or not gateway.admit(self, self.transport):
+            self.transport.abort()
+            return
+        gateway.connections.add(self)
+        self.since = gateway.tick
+        self.transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        self.gateway.connections.discard(self)
+        call = self.call
+        if call is not None and not call.answered:
+            call.give_up()
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing:
+            return
+        if self.call is None and not self.reader.unread:
+            self.since = self.gateway.tick
+        self.reader.receive(data)
+        self.pump()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        if self.call is not None:
+            self.call.client_writable(False)
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self.call is not None:
+            self.call.client_writable(True)
+
+    def pump(self) -> None:
+        """Take what was read so far, as far as it can be used now."""
+        if self._pumping or self.closing:
+            return
+        self._pumping = True
+        try:
+            self._take()
+        except Fault as fault:
+            self._refuse_bytes(fault)
+        finally:
+            self._pumping = False
+
+    def _take(self) -> None:
+        while not self.closing:
+            call = self.call
+            if call is None:
+                head = self.reader.next_event()
+                if not isinstance(head, RequestHead):
+                    break
+                self._begin(head)
+                continue
+            if call.body_ended or call.upstream_full or not call.wants_body:
+                break
+            event = self.reader.next_event()
+            if event is None:
+                break
+            if event is END:
+                call.body_end()
+            elif isinstance(event, bytes):
+                call.body_data(event, self.gateway.tick)
+        # Back-pressure: a client that sends faster than we can use is not read from.
+        call = self.call
+        held = call is not None and (
+            call.upstream_full or not call.wants_body or (call.body_ended and self.reader.unread > 0)
+        )
+        if held != self.paused:
+            self.read(not held)
+
+    def _begin(self, head: RequestHead) -> None:
+        gateway = self.gateway
+        call = self.call = Call(self, head, gateway.tick)
+        if gateway.in_flight >= gateway.limits.maximum_in_flight:
+            gateway.refuse(call, Busy("too many requests are being carried", next_step="try again in a moment"))
+            self.call = None
+            self._close(linger=head.length != 0)
+            return
+        gateway.in_flight += 1
+        call.task = gateway.loop.create_task(self._run(call))
+
+    async def _run(self, call: Call) -> None:
+        gateway = self.gateway
+        call.started = True
+        try:
+            if call.given_up:
+                raise asyncio.CancelledError  # it ended before it began
+            await gateway.carry(call)
+        except Fault as fault:
+            gateway.refuse(call, fault)
+        except asyncio.CancelledError:
+            if call.failure is None:
+                self.abort()  # the client is gone, or the gateway stops
+            else:
+                gateway.refuse(call, call.failure)
+        except Exception as error:  # noqa: BLE001  a mistake of ours must not end the server, nor be told to a client
+            incident = new_span_id()
+            _log.error("mistake", incident=incident, gateway=gateway.name, exc_info=error)
+            gateway.refuse(call, Fault("We made a mistake; the operator can find it by its number.", incident=incident))
+        finally:
+            gateway.in_flight -= 1
+            self._ended(call)
+
+    def _ended(self, call: Call) -> None:
+        self.call = None
+        self.since = self.gateway.tick
+        if not call.answered:
+            self.abort()
+        elif not call.keep:
+            self._close(linger=not call.body_ended)
+        else:
+            if self.paused:
+                self.read(True)
+            self.pump()
+
+    def _refuse_bytes(self, fault: Fault) -> None:
+        """What came is no HTTP that we accept. Nothing after it can be trusted, so the connection ends."""
+        call = self.call
+        if call is not None:
+            call.fail(fault)
+            return
+        status, head_lines, body = self.gateway.refusal(fault, "")
+        head_lines += b"Content-Length: %d\r\nConnection: close\r\n" % len(body)
+        self.write(response_head(status, reason_phrase(status), head_lines) + body)
+        self._close(linger=True)
+
+    def _close(self, *, linger: bool = False) -> None:
+        """End the connection; `linger` while the client still sends, so that it can read the answer first."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if linger and not self.closing:
+            self.closing = self.gateway.tick or 1.0
+            self.read(True)
+            if transport.can_write_eof():
+                transport.write_eof()
+            return
+        transport.close()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def read(self, wanted: bool) -> None:
+        """Go on reading from the client, or stop for a while."""
+        self.paused = not wanted
+        if self.transport is None or self.transport.is_closing():
+            return
+        if wanted:
+            self.transport.resume_reading()
+            if self.reader.unread:
+                self.gateway.loop.call_soon(self.pump)
+        else:
+            self.transport.pause_reading()
+
+    def check(self, now: float) -> None:
+        """Look at the time limits."""
+        limits = self.gateway.limits
+        if self.closing:
+            if now - self.closing > _LINGER:
+                self.abort()
+        elif self.call is not None:
+            self.call.check(now, limits.silence_seconds, limits.total_seconds)
+        elif self.reader.begun:
+            if now - self.since > limits.head_seconds:
+                self._refuse_bytes(TooSlow("the head of the request did not arrive in time"))
+        elif now - self.since > limits.idle_seconds:
+            self._close()
+
+    def drain(self) -> None:
+        """Close if nothing is being carried."""
+        if self.call is None and not self.closing:
+            self._close()
+
+
+class Gateway:
+    """A listening gateway. Inway and outway say whom they admit and how they carry a call."""
+
+    name = "gateway"
+
+    def __init__(self, limits: ExchangeLimits) -> None:
+        self.limits = limits
+        self.wire_limits = WireLimits(
+            head=limits.maximum_head, headers=limits.maximum_headers, body=limits.maximum_body
+        )
+        self.connections: set[ClientConnection] = set()
+        self.in_flight = 0
+        self.draining = False
+        self.tick = 0.0
+        """The loop's time, as of the last look: good enough for limits, and free to read."""
+        self.loop: asyncio.AbstractEventLoop
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.Task[None] | None = None
+
+    def admit(self, connection: ClientConnection, transport: asyncio.Transport) -> bool:
+        """Whether a new connection may stay."""
+        raise NotImplementedError
+
+    async def carry(self, call: Call) -> None:
+        """Carry one request: answer it, or raise a `Fault`."""
+        raise NotImplementedError
+
+    def refusal(self, fault: Fault, transaction_id: str) -> tuple[int, bytes, bytes]:
+        """(status, header lines, body) of an answer of our own."""
+        headers: dict[str, str] = {}
+        if isinstance(fault, FscFault):
+            document = fault.body()
+            if fault.next_step:
+                document["next_step"] = fault.next_step
+            headers |= fault.headers()
+            headers["Content-Type"] = "application/json"
+        else:
+            document = fault.problem()
+            headers["Content-Type"] = "application/problem+json"
+        if isinstance(fault, OversuppliedAnswer):
+            headers["Stelsel-Answer"] = f"held-back; reason={fault.extra.get('reason', 'unreadable-answer')}"
+        if transaction_id:
+            headers["Fsc-Transaction-Id"] = transaction_id
+        if fault.status == 405:
+            headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+        elif fault.status == 503:
+            headers["Retry-After"] = "1"
+        return fault.status, lines(headers), json.dumps(document, ensure_ascii=False).encode()
+
+    def refuse(self, call: Call, fault: Fault) -> None:
+        """Answer a call with a fault; when its answer has begun there is only breaking off."""
+        if call.answer_begun:
+            call.answered = False
+            call.connection.abort()
+            return
+        status, head_lines, body = self.refusal(fault, call.transaction_id)
+        call.answer(status, reason_phrase(status), head_lines, body)
+
+    async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Take connections on a listening socket."""
+        self.loop = asyncio.get_running_loop()
+        self.tick = self.loop.time()
+        timeouts: dict[str, Any] = {}
+        if tls is not None:
+            timeouts = {"ssl_handshake_timeout": self.limits.head_seconds, "ssl_shutdown_timeout": 1.0}
+        self._server = await self.loop.create_server(
+            lambda: ClientConnection(self), sock=listener, ssl=tls, backlog=1024, **timeouts
+        )
+        self._ticker = self.loop.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            self.tick = now = self.loop.time()
+            for connection in list(self.connections):
+                connection.check(now)
+            self.tidy(now)
+
+    def tidy(self, now: float) -> None:
+        """Once a tick: whatever else has to be looked after."""
+
+    async def stop(self, drain_seconds: float = 5.0) -> None:
+        """Take no more connections, finish what is being carried, at most `drain_seconds`; then break off."""
+        if self._server is None:
+            return
+        self.draining = True
+        self._server.close()
+        for connection in list(self.connections):
+            connection.drain()
+        end = self.loop.time() + drain_seconds
+        while self.in_flight and self.loop.time() < end:  # noqa: ASYNC110  only here, once in a node's life
+            await asyncio.sleep(0.02)
+        for connection in list(self.connections):
+            connection.abort()
+        await asyncio.sleep(0)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._server = None

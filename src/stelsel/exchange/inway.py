@@ -1,0 +1,321 @@
+"""The inway: the door of this peer, through which others reach its services (FSC Core 4.7, Logging 3.3).
+
+One straight line: certificate, token, transaction id, agreement in force now, decision, durable record, service,
+guard on the answer, durable record of whom it is about, back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import NoReturn
+
+from stelsel.agreements.fsc_errors import ServiceNotFound, ServiceUnreachable, TokenInvalid, TokenMissing
+from stelsel.agreements.group import Group
+from stelsel.agreements.services import Service
+from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
+from stelsel.base.clock import Clock
+from stelsel.base.errors import BadGateway, BadRequest, Fault
+from stelsel.base.ids import uuid7
+from stelsel.base.log import logger
+from stelsel.exchange.call import Answer, Call
+from stelsel.exchange.facts import Facts, check, limits_data
+from stelsel.exchange.faults import (
+    GatewayTimeout,
+    InvalidLogRecordId,
+    InwayMethodUnsupported,
+    MissingLogRecordId,
+    OversuppliedAnswer,
+    TransactionLogWriteError,
+)
+from stelsel.exchange.gateway import ClientConnection, Gateway
+from stelsel.exchange.headers import NOTHING, UUID7, request_lines, response_lines
+from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
+from stelsel.exchange.settings import InwaySettings
+from stelsel.exchange.upstream import Pool, UpstreamConnection
+from stelsel.exchange.wire import ResponseHead, WireLimits, request_head
+from stelsel.privacy import guard
+from stelsel.privacy.decision import Reason, decide
+from stelsel.privacy.request import read_request
+from stelsel.privacy.subjects import SubjectReferences
+
+_log = logger("exchange")
+
+SUBJECTS_HEADER = b"stelsel-data-subjects"
+"""In the answer of a service about people: the numbers of those it is about, comma-separated. Never passed on."""
+
+_PERSONAL_DROP = frozenset((b"accept-encoding", b"range", b"if-range"))
+"""The guard must be able to read the whole answer."""
+
+
+class Inway(Gateway):
+    """One inway. `listen` on a socket with `start`; `stop` drains it."""
+
+    name = "inway"
+
+    def __init__(
+        self,
+        *,
+        agreements: AgreementsPort,
+        ledger: LedgerPort,
+        references: SubjectReferences,
+        services: tuple[Service, ...],
+        keypair: KeyPair,
+        anchors: TrustAnchors,
+        group: Group,
+        clock: Clock,
+        settings: InwaySettings,
+    ) -> None:
+        super().__init__(settings)
+        self._agreements = agreements
+        self._ledger = ledger
+        self._references = references
+        self._services = {service.name: service for service in services}
+        self._keypair = keypair
+        self._anchors = anchors
+        self._group = group
+        self._clock = clock
+        self._settings = settings
+        self._pools: dict[str, Pool] = {}
+        self._hosts = {service.name: _host(service.endpoint) for service in services}
+
+    async def start(self, listener: socket.socket) -> None:
+        """Listen, with mutual TLS: only certificates under the group's trust anchors get through (4.7.1.1)."""
+        await self.listen(listener, self._keypair.server_context(self._anchors))
+        for service in self._services.values():
+            self._pools[service.name] = Pool(
+                _connector(service.endpoint, WireLimits(body=self.limits.maximum_body)),
+                maximum=self.limits.maximum_upstream,
+                idle_seconds=self._settings.upstream_idle_seconds,
+                connect_seconds=self.limits.connect_seconds,
+            )
+
+    async def stop(self, drain_seconds: float = 5.0) -> None:
+        await super().stop(drain_seconds)
+        for pool in self._pools.values():
+            pool.close()
+
+    def tidy(self, now: float) -> None:
+        for pool in self._pools.values():
+            pool.tidy(now)
+
+    def admit(self, connection: ClientConnection, transport: asyncio.Transport) -> bool:
+        """Read the client's certificate, once a connection; its chain was verified by TLS."""
+        tls = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(True) if tls is not None else None
+        if not der:
+            return False
+        try:
+            connection.identity = Certificate.read(der)
+        except BadRequest as fault:
+            _log.warning("a certificate of the group does not say who the peer is", detail=fault.detail)
+            return False
+        return True
+
+    async def carry(self, call: Call) -> None:
+        client: Certificate = call.connection.identity
+        now = self._clock.now()
+        if now >= client.not_after:
+            return  # it expired while connected: no answer, as at the handshake
+        if call.head.method == b"CONNECT":
+            raise InwayMethodUnsupported("CONNECT is not carried", next_step="send the request itself")
+        facts = self._first_facts(call, client)
+        try:
+            service = await self._judge(call, facts, client, now)
+        except Fault as fault:
+            await write_down(self._ledger, facts.refusal(now, fault), TransactionLogWriteError)
+            raise
+        await write_down(self._ledger, facts.allowed(now), TransactionLogWriteError)
+        await self._forward(call, facts, service)
+
+    def _first_facts(self, call: Call, client: Certificate) -> Facts:
+        given = call.head.values.get(b"fsc-transaction-id", b"")
+        transaction_id = given.decode("ascii") if UUID7.fullmatch(given) else uuid7()
+        call.transaction_id = transaction_id
+        facts = Facts("incoming", call.head, transaction_id)
+        facts.consumer = client.peer_id
+        facts.provider = self._keypair.certificate.peer_id
+        return facts
+
+    async def _judge(self, call: Call, facts: Facts, client: Certificate, now: float) -> Service:
+        """The service that this request may have. Raises a `Fault` if none."""
+        values = call.head.values
+        token = values.get(b"fsc-authorization")
+        if not token:
+            raise TokenMissing("the header Fsc-Authorization holds no access token")
+        claims = self._agreements.verify_token(_compact(token), client.thumbprint)
+        if claims.consumer != client.peer_id:
+            raise TokenInvalid("the access token is meant for another peer")
+        facts.grant_hash = claims.grant_hash
+        facts.service = claims.service
+        facts.consumer_delegator = claims.consumer_delegator
+        facts.provider_delegator = claims.provider_delegator
+        given = values.get(b"fsc-transaction-id")
+        if given is None:
+            raise MissingLogRecordId("the header Fsc-Transaction-Id is missing")
+        if not UUID7.fullmatch(given):
+            raise InvalidLogRecordId("the header Fsc-Transaction-Id holds no UUIDv7")
+        service = self._services.get(claims.service)
+        if service is None:
+            raise ServiceNotFound("this inway does not offer the service in the access token")
+        # The token may live longer than its agreement: only what is in force now authorises.
+        agreement = self._agreements.agreement(claims.grant_hash)
+        if agreement is not None and (agreement.consumer, agreement.provider) != (facts.consumer, facts.provider):
+            agreement = None
+        facts.agreement = agreement
+        if agreement is not None and agreement.holds(now) and (service.personal or limits_data(agreement)):
+            body = await call.read_body(self.limits.maximum_read)
+            head = call.head
+            facts.request = read_request(
+                service,
+                head.method.decode("ascii"),
+                head.target.decode("ascii"),
+                head.values.get(b"content-type", b"").decode("latin-1"),
+                body,
+            )
+            if service.personal:
+                facts.subjects = tuple(self._references.of(number) for number in facts.request.subjects)
+        check(decide(service, agreement, facts.request, now))
+        return service
+
+    async def _forward(self, call: Call, facts: Facts, service: Service) -> None:
+        head = call.head
+        forwarded = request_head(
+            head.method,
+            head.target,
+            self._hosts[service.name],
+            b"%bFsc-Authorization: %b\r\nFsc-Transaction-Id: %b\r\n%b%b"
+            % (
+                request_lines(head, drop=_PERSONAL_DROP if service.personal else NOTHING),
+                head.values[b"fsc-authorization"],  # FSC Core 4.7.1.3: the service gets it too
+                facts.transaction_id.encode(),
+                facts.traceparent,
+                call.framing(),
+            ),
+        )
+        pool = self._pools[service.name]
+        try:
+            if service.personal:
+                answer = await call.fetch(pool, forwarded, self.limits.maximum_answer)
+            else:
+                await call.relay(pool, forwarded, _Dress(facts.transaction_id))
+                return
+        except GatewayTimeout:
+            raise
+        except OversuppliedAnswer as fault:
+            await self._hold_back(facts, Reason.UNREADABLE_ANSWER, (), fault.detail)
+        except BadGateway as fault:
+            raise ServiceUnreachable(
+                f"the service gave no usable answer: {fault.detail}",
+                next_step="the provider must see whether the service runs and answers as HTTP/1.1",
+            ) from fault
+        await self._release(call, facts, service, answer)
+
+    async def _release(self, call: Call, facts: Facts, service: Service, answer: Answer) -> None:
+        """Let an answer about people go: guarded, and recorded about whom it is."""
+        head = answer.head
+        told: list[str] = []
+        if 200 <= head.status < 300:
+            told = await self._guard(facts, service, answer)
+        else:
+            # An error of the service passes unaltered (4.7.2.2), but whom it names is recorded as well.
+            told = _told(head)
+        try:
+            about = dict.fromkeys(self._references.of(number) for number in told)
+        except BadRequest:
+            await self._hold_back(
+                facts, Reason.UNREADABLE_ANSWER, (), "the service named someone by something that is no valid number"
+            )
+        new = tuple(reference for reference in about if reference not in facts.subjects)
+        for record in facts.answered_about(self._clock.now(), new):
+            await write_down(self._ledger, record, TransactionLogWriteError)
+        call.answer(head.status, head.reason, _Dress(facts.transaction_id)(head), answer.body)
+
+    async def _guard(self, facts: Facts, service: Service, answer: Answer) -> list[str]:
+        """The numbers of those whom the answer is about. Holds the answer back when it says too much or too little."""
+        if not answer.body:
+            return _told(answer.head)
+        coding = answer.head.values.get(b"content-encoding", b"identity")
+        try:
+            if coding.lower() != b"identity":
+                raise BadGateway("the answer of the service cannot be checked: it is compressed")
+            over = guard.oversupplied(service, answer.body, facts.request.fields)
+            count = guard.record_count(service, answer.body)
+            named = guard.answer_subjects(service, answer.body)
+        except BadGateway as fault:
+            await self._hold_back(facts, Reason.UNREADABLE_ANSWER, (), fault.detail)
+        if over:
+            await self._hold_back(facts, Reason.OVERSUPPLIED, over, "the service answered more than was asked")
+        told = _told(answer.head)
+        if not facts.subjects and not told and count > len(named):
+            await self._hold_back(
+                facts,
+                Reason.UNREADABLE_ANSWER,
+                (),
+                "the service did not say whom its answer is about (header Stelsel-Data-Subjects)",
+            )
+        return [*told, *named]
+
+    async def _hold_back(self, facts: Facts, reason: Reason, paths: tuple[str, ...], detail: str) -> NoReturn:
+        record = facts.record(
+            self._clock.now(), "response", allowed=False, reason=reason.value, refused=paths, subjects=facts.subjects
+        )
+        await write_down(self._ledger, record, TransactionLogWriteError)
+        extra = {"fields": list(paths)} if paths else {}
+        raise OversuppliedAnswer(
+            detail, next_step="the provider must mend the service; nothing was released", reason=reason.value, **extra
+        )
+
+
+class _Dress:
+    """The header lines of an answer on its way back: the service speaks for itself, not for us."""
+
+    __slots__ = ("_own",)
+
+    def __init__(self, transaction_id: str) -> None:
+        self._own = b"Fsc-Transaction-Id: %b\r\n" % transaction_id.encode()
+
+    def __call__(self, head: ResponseHead) -> bytes:
+        return response_lines(head) + self._own
+
+
+def _told(head: ResponseHead) -> list[str]:
+    value = head.values.get(SUBJECTS_HEADER, b"").decode("latin-1")
+    return [number for number in (part.strip() for part in value.split(",")) if number]
+
+
+def _compact(header: bytes) -> str:
+    """The token in `Fsc-Authorization`; with or without the scheme that some implementations put before it."""
+    text = header.decode("latin-1")
+    return text[7:].strip() if text[:7].lower() == "bearer " else text
+
+
+def _host(endpoint: str) -> bytes:
+    return b"localhost" if endpoint.startswith("unix:") else endpoint.removeprefix("http://").encode("ascii")
+
+
+def _connector(endpoint: str, limits: WireLimits) -> _Connector:
+    return _Connector(endpoint, limits)
+
+
+class _Connector:
+    """Makes connections to a service: http://host:port or unix:/path."""
+
+    def __init__(self, endpoint: str, limits: WireLimits) -> None:
+        self._path = endpoint.removeprefix("unix:") if endpoint.startswith("unix:") else ""
+        host, _, port = endpoint.removeprefix("http://").rpartition(":")
+        if not host:
+            host, port = port, "80"
+        self._address = (host.strip("[]"), int(port) if not self._path else 0)
+        self._limits = limits
+
+    async def __call__(self, pool: Pool) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        if self._path:
+            _, connection = await loop.create_unix_connection(
+                lambda: UpstreamConnection(pool, self._limits), self._path
+            )
+        else:
+            host, port = self._address
+            _, connection = await loop.create_connection(lambda: UpstreamConnection(pool, self._limits), host, port)
+        return connection

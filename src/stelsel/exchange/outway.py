@@ -1,0 +1,272 @@
+"""The outway: the door through which this peer's own applications reach services of others (FSC Core 4.6, Logging 3.4).
+
+One straight line: agreement, decision, durable record, token, mutual TLS to the inway in the token, answer back. What
+was not agreed does not even leave the house.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from functools import lru_cache
+
+from stelsel.agreements.fsc_errors import MethodUnsupported
+from stelsel.agreements.group import Group
+from stelsel.agreements.services import Service
+from stelsel.agreements.tokens import Token
+from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
+from stelsel.base.clock import Clock
+from stelsel.base.errors import BadGateway, BadRequest, Fault
+from stelsel.base.ids import uuid7
+from stelsel.exchange.call import Call, FirstLook
+from stelsel.exchange.facts import Facts, check, limits_data
+from stelsel.exchange.faults import OutwayLogWriteError, UnknownGrantHash, WrongPeer
+from stelsel.exchange.gateway import ClientConnection, Gateway
+from stelsel.exchange.headers import SAID_BY_INWAY, UUID7, request_lines, response_lines
+from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
+from stelsel.exchange.routing import Route, RoutingTable, origin_form
+from stelsel.exchange.settings import OutwaySettings
+from stelsel.exchange.upstream import Pool, UpstreamConnection
+from stelsel.exchange.wire import ResponseHead, WireLimits, request_head
+from stelsel.privacy.decision import decide
+from stelsel.privacy.request import read_request
+from stelsel.privacy.subjects import SubjectReferences
+
+_AUDIENCE = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\])(?::([0-9]{1,5}))?/?")
+_TOKEN_REFUSED = frozenset((b"ERROR_CODE_ACCESS_TOKEN_EXPIRED", b"ERROR_CODE_ACCESS_TOKEN_INVALID"))
+
+
+class Outway(Gateway):
+    """One outway. `listen` on a socket with `start`; `stop` drains it."""
+
+    name = "outway"
+
+    def __init__(
+        self,
+        *,
+        agreements: AgreementsPort,
+        ledger: LedgerPort,
+        references: SubjectReferences,
+        keypair: KeyPair,
+        anchors: TrustAnchors,
+        group: Group,
+        clock: Clock,
+        settings: OutwaySettings,
+    ) -> None:
+        super().__init__(settings)
+        self._agreements = agreements
+        self._ledger = ledger
+        self._references = references
+        self._keypair = keypair
+        self._group = group
+        self._clock = clock
+        self._settings = settings
+        self._tls = keypair.client_context(anchors)
+        self._pools: dict[tuple[str, str], Pool] = {}
+        self._hosts: dict[str, bytes] = {}
+        self._table: RoutingTable | None = None
+        agreements.on_change(self._forget_table)
+
+    async def start(self, listener: socket.socket) -> None:
+        """Listen, plain HTTP: only the organisation's own applications may reach this address."""
+        await self.listen(listener, None)
+
+    async def stop(self, drain_seconds: float = 5.0) -> None:
+        await super().stop(drain_seconds)
+        for pool in self._pools.values():
+            pool.close()
+
+    def tidy(self, now: float) -> None:
+        for pool in self._pools.values():
+            pool.tidy(now)
+
+    def admit(self, connection: ClientConnection, transport: asyncio.Transport) -> bool:
+        del connection, transport
+        return True
+
+    async def carry(self, call: Call) -> None:
+        now = self._clock.now()
+        if call.head.method == b"CONNECT":
+            raise MethodUnsupported(
+                "the outway does not carry CONNECT: it must see the request to keep the agreement",
+                next_step="send the request itself, to http:// and the address of the outway",
+            )
+        # Logging 3.4.1.1: the outway creates the transaction id; a client's own is taken when it is a good one.
+        given = call.head.values.get(b"fsc-transaction-id", b"")
+        call.transaction_id = given.decode("ascii") if UUID7.fullmatch(given) else uuid7()
+        facts = Facts("outgoing", call.head, call.transaction_id)
+        facts.consumer = self._keypair.certificate.peer_id
+        route = self._route(call, now)
+        facts.provider = route.provider
+        facts.service = route.service
+        try:
+            await self._judge(call, facts, route, now)
+        except Fault as fault:
+            await write_down(self._ledger, facts.refusal(now, fault), OutwayLogWriteError)
+            raise
+        await write_down(self._ledger, facts.allowed(now), OutwayLogWriteError)
+        await self._forward(call, facts, route)
+
+    def _route(self, call: Call, now: float) -> Route:
+        grant_hash = call.head.values.get(b"fsc-grant-hash")
+        if grant_hash is not None:
+            agreement = self._agreements.agreement(grant_hash.decode("latin-1"))
+            if agreement is None or agreement.consumer != self._keypair.certificate.peer_id:
+                raise UnknownGrantHash(
+                    "this organisation has no agreement with the hash in Fsc-Grant-Hash",
+                    next_step="see the agreements with: stelsel agreement list",
+                )
+            return Route(agreement.provider, agreement.service, agreement, origin_form(call.head.target))
+        if self._table is None:
+            self._table = RoutingTable(self._agreements.agreements(), self._keypair.certificate, self._settings.aliases)
+        return self._table.by_path(call.head.target, now)
+
+    def _forget_table(self) -> None:
+        self._table = None
+
+    async def _judge(self, call: Call, facts: Facts, route: Route, now: float) -> None:
+        """Whether this may leave the house. Raises a `Fault` if not."""
+        agreement = facts.agreement = route.agreement
+        limited = False
+        if agreement is not None:
+            facts.grant_hash = agreement.grant_hash
+            facts.consumer_delegator = agreement.consumer_delegator
+            facts.provider_delegator = agreement.provider_delegator
+            limited = agreement.holds(now) and limits_data(agreement)
+        # The outway does not know how the provider declared the service; that the terms limit it says enough.
+        service = _service(route.service, limited)
+        if limited:
+            body = await call.read_body(self.limits.maximum_read)
+            facts.request = read_request(
+                service,
+                call.head.method.decode("ascii"),
+                route.target.decode("ascii"),
+                call.head.values.get(b"content-type", b"").decode("latin-1"),
+                body,
+            )
+            facts.subjects = tuple(self._references.of(number) for number in facts.request.subjects)
+        check(decide(service, agreement, facts.request, now))
+
+    async def _forward(self, call: Call, facts: Facts, route: Route) -> None:
+        dress = _Dress(facts.transaction_id)
+        token = await self._token(facts, route)
+        whole = call.body_ended
+        refused = await self._send(call, facts, route, token, dress, first_look=_token_taken if whole else None)
+        if not refused:
+            return
+        # The inway refused the token, so nothing reached the service: sending again with a new one is safe.
+        self._agreements.forget_token(facts.grant_hash)
+        token = await self._token(facts, route)
+        await self._send(call, facts, route, token, dress, first_look=None)
+
+    async def _token(self, facts: Facts, route: Route) -> Token:
+        token = await self._agreements.token(facts.grant_hash)
+        claims = token.claims
+        # FSC Core 4.6.1.2: the group of the token must be ours, and it must come from the peer in the grant.
+        if claims.group_id != self._group.id or claims.provider != route.provider:
+            raise BadGateway(
+                "the provider gave an access token for another group or of another peer",
+                next_step="ask the provider to look at its manager",
+            )
+        return token
+
+    async def _send(
+        self, call: Call, facts: Facts, route: Route, token: Token, dress: _Dress, *, first_look: FirstLook | None
+    ) -> bool:
+        """Send it on; whether the inway refused the token."""
+        pool = self._pool(token.claims.audience, route.provider)
+        head = call.head
+        forwarded = request_head(
+            head.method,
+            route.target,
+            self._hosts[token.claims.audience],
+            b"%bFsc-Authorization: %b\r\nFsc-Transaction-Id: %b\r\n%b%b"
+            % (
+                request_lines(head),
+                token.compact.encode("ascii"),
+                facts.transaction_id.encode(),
+                facts.traceparent,
+                call.framing(),
+            ),
+        )
+        return not await call.relay(pool, forwarded, dress, first_look=first_look)
+
+    def _pool(self, audience: str, peer_id: str) -> Pool:
+        pool = self._pools.get((audience, peer_id))
+        if pool is None:
+            match = _AUDIENCE.fullmatch(audience)
+            if match is None:
+                raise BadGateway("the access token does not say at which address the inway is")
+            host, port = match[1].strip("[]"), int(match[2] or 443)
+            self._hosts[audience] = f"{match[1]}:{port}".encode()
+            pool = self._pools[audience, peer_id] = Pool(
+                _Connector(host, port, peer_id, self._tls, WireLimits(body=self.limits.maximum_body)),
+                maximum=self.limits.maximum_upstream,
+                idle_seconds=self._settings.upstream_idle_seconds,
+                connect_seconds=self.limits.connect_seconds,
+            )
+        return pool
+
+
+class _Connector:
+    """Makes connections to one inway: host name and peer id are checked, on every connection."""
+
+    def __init__(self, host: str, port: int, peer_id: str, tls: ssl.SSLContext, limits: WireLimits) -> None:
+        self._host = host
+        self._port = port
+        self._peer_id = peer_id
+        self._tls = tls
+        self._limits = limits
+
+    async def __call__(self, pool: Pool) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        try:
+            transport, connection = await loop.create_connection(
+                lambda: UpstreamConnection(pool, self._limits),
+                self._host,
+                self._port,
+                ssl=self._tls,
+                server_hostname=self._host,
+            )
+        except ssl.SSLError as error:
+            raise BadGateway(
+                "no trusted connection could be made to the inway",
+                next_step="the certificate of the inway, or of this outway, does not hold: see stelsel explain",
+            ) from error
+        tls = transport.get_extra_info("ssl_object")
+        try:
+            certificate = Certificate.read(tls.getpeercert(True) or b"")
+        except BadRequest as error:
+            transport.abort()
+            raise WrongPeer("the certificate of the inway does not say whose it is") from error
+        if certificate.peer_id != self._peer_id:
+            transport.abort()
+            raise WrongPeer(
+                f"the inway at {self._host}:{self._port} belongs to peer {certificate.peer_id}, not {self._peer_id}",
+                next_step="ask the provider which address its inway has",
+            )
+        return connection
+
+
+class _Dress:
+    """The header lines of an answer on its way to the application; errors of inway and service pass as they are."""
+
+    __slots__ = ("_own",)
+
+    def __init__(self, transaction_id: str) -> None:
+        self._own = b"Fsc-Transaction-Id: %b\r\n" % transaction_id.encode()
+
+    def __call__(self, head: ResponseHead) -> bytes:
+        return response_lines(head, keep=SAID_BY_INWAY) + self._own
+
+
+def _token_taken(head: ResponseHead) -> bool:
+    return not (head.status == 401 and head.values.get(b"fsc-error-code") in _TOKEN_REFUSED)
+
+
+@lru_cache(maxsize=1024)
+def _service(name: str, personal: bool) -> Service:
+    """A service of which only this is known; remembered, for making one costs more than deciding."""
+    return Service.model_validate({"name": name, "endpoint": "http://outway", "personal": personal})

@@ -1,0 +1,46 @@
+"""What this room needs of the rooms `agreements` and `ledger`, no more. They have it; tests may stand in for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from stelsel.agreements.agreement import Agreement
+from stelsel.agreements.tokens import Token, TokenClaims
+from stelsel.base.errors import Fault
+from stelsel.exchange.faults import TransactionLogWriteError
+from stelsel.ledger.record import Record
+
+
+class AgreementsPort(Protocol):
+    """The agreements of this peer, in memory."""
+
+    def agreements(self) -> tuple[Agreement, ...]: ...
+
+    def agreement(self, grant_hash: str) -> Agreement | None: ...
+
+    def on_change(self, callback: Callable[[], None]) -> None: ...
+
+    def verify_token(self, compact: str, thumbprint: str) -> TokenClaims: ...
+
+    async def token(self, grant_hash: str) -> Token: ...
+
+    def forget_token(self, grant_hash: str) -> None:
+        """The provider refused the token at hand: the next call gets a new one."""
+
+
+class LedgerPort(Protocol):
+    """The ledger of this peer."""
+
+    async def append(self, record: Record) -> int: ...
+
+
+async def write_down(ledger: LedgerPort, record: Record, refusal: type[TransactionLogWriteError]) -> None:
+    """Record durably, or raise `refusal`: what cannot be recorded is not carried (FSC Logging 3.3.1.1, 3.4.1.1)."""
+    try:
+        await ledger.append(record)
+    except (Fault, OSError) as error:
+        raise refusal(
+            "the transaction could not be recorded, so it was not carried",
+            next_step="try again; if it lasts, the operator of this gateway must look at its ledger",
+        ) from error
