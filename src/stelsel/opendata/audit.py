@@ -92,18 +92,18 @@ def _equations(
     found = []
     for side, tree in enumerate(trees):
         expected: dict[str, int] = defaultdict(int)
-        for parent in tree.values():
-            expected[parent] += 1
+        for code in tree.values():
+            expected[code] += 1
         children: dict[Key, list[Key]] = defaultdict(list)
-        for key in table:
-            parent_code = tree.get(key[side])
+        for child in table:
+            parent_code = tree.get(child[side])
             if parent_code is not None:
-                children[(*key[:side], parent_code, *key[side + 1 :])].append(key)
+                children[(*child[:side], parent_code, *child[side + 1 :])].append(child)
         for parent, members in children.items():
             if parent not in table or len(members) != expected[parent[side]]:
                 raise Inconsistent("a cell is missing")
-            terms = [(variables[key], 1) for key in members if table[key] is None]
-            right = -sum(table[key] or 0 for key in members)
+            terms = [(variables[member], 1) for member in members if table[member] is None]
+            right = -sum(table[member] or 0 for member in members)
             if table[parent] is None:
                 terms.append((variables[parent], -1))
             else:
@@ -142,10 +142,10 @@ class _Part:
     """One part of the table, and the range that each of its cells has been seen to take in exact solutions."""
 
     def __init__(self, cells: list[int], sums: list[_Equation], cap: int) -> None:
-        import numpy
+        import numpy as np
         from scipy.sparse import csr_array
 
-        self._numpy: Any = numpy
+        self._numpy: Any = np
         self._cells = cells
         column = {cell: place for place, cell in enumerate(cells)}
         rows, columns, data = [], [], []
@@ -154,11 +154,11 @@ class _Part:
                 rows.append(row)
                 columns.append(column[cell])
                 data.append(coefficient)
-        self._matrix = csr_array((data, (rows, columns)), shape=(len(sums), len(cells)), dtype=numpy.int64)
-        self._right = numpy.array([equation.right for equation in sums], dtype=numpy.int64)
+        self._matrix = csr_array((data, (rows, columns)), shape=(len(sums), len(cells)), dtype=np.int64)
+        self._right = np.array([equation.right for equation in sums], dtype=np.int64)
         self._cap = cap  # a cell without upper bound is given one: fewer tables to choose from, so never too lenient
-        self._low = numpy.full(len(cells), numpy.iinfo(numpy.int64).max)
-        self._high = numpy.full(len(cells), -1, dtype=numpy.int64)
+        self._low = np.full(len(cells), np.iinfo(np.int64).max)
+        self._high = np.full(len(cells), -1, dtype=np.int64)
         self.programs = 0
 
     @property

@@ -47,9 +47,7 @@ def count(schema: Schema, source: Source, reference: date) -> Counted:
     rows = source.rows(tuple(dimension.column for dimension in dimensions))
     raw = _count_codes(rows, [generaliser(dimension, reference) for dimension in dimensions])
     _refuse_misfits(raw, dimensions)
-    axes = tuple(
-        _axis(dimension, {codes[place] for codes in raw}) for place, dimension in enumerate(dimensions)
-    )
+    axes = tuple(_axis(dimension, {codes[place] for codes in raw}) for place, dimension in enumerate(dimensions))
     shape = Shape(axes)
     leaves = {
         tuple(axis.place[code] for axis, code in zip(axes, codes, strict=True)): number for codes, number in raw.items()
@@ -57,9 +55,7 @@ def count(schema: Schema, source: Source, reference: date) -> Counted:
     return Counted(shape, shape.sum_up(leaves))
 
 
-def _count_codes(
-    rows: Iterable[tuple[Any, ...]], generalisers: list[Callable[[Any], str]]
-) -> Counter[tuple[str, ...]]:
+def _count_codes(rows: Iterable[tuple[Any, ...]], generalisers: list[Callable[[Any], str]]) -> Counter[tuple[str, ...]]:
     """How many rows fall in each combination of codes. The distinct values of a column are looked at once each."""
     total: Counter[tuple[str, ...]] = Counter()
     caches = [_Cache(generalise) for generalise in generalisers]
@@ -94,7 +90,7 @@ def generaliser(dimension: Dimension, reference: date) -> Callable[[Any], str]:
     pattern = re.compile(dimension.pattern)
 
     def code(value: Any) -> str:
-        text = str(value)
+        text = f"{dimension.prefix}{value}"
         if len(text) > 40 or text == dimension.total or not pattern.fullmatch(text):
             return _REFUSED
         return text if not allowed or text in allowed else _REFUSED

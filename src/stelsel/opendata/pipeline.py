@@ -65,9 +65,7 @@ def protect(
     concealed = {cell for release in same for cell, value in enumerate(release.values) if value is None}
     suppression = Suppression(counted.shape, counted.values, minimum, public=shown, keep_hidden=concealed - shown)
     for round_number in range(1, _ROUNDS + 1):
-        values = tuple(
-            None if cell in suppression.hidden else value for cell, value in enumerate(counted.values)
-        )
+        values = tuple(None if cell in suppression.hidden else value for cell, value in enumerate(counted.values))
         report = audit(zip(counted.shape.cells(), values, strict=True), counted.shape.trees(), minimum)
         if report.passed:
             if all(value is None for value in values):
@@ -79,7 +77,8 @@ def protect(
             return Protected(counted.shape, values, report, round_number, minimum, names)
         suppression.strengthen(_numbers(counted.shape, [failure.cell for failure in report.failures]))
     raise Unprocessable(
-        f"after {_ROUNDS} rounds the auditor can still recompute suppressed cells", next_step="use wider bands or groups"
+        f"after {_ROUNDS} rounds the auditor can still recompute suppressed cells",
+        next_step="use wider bands or groups",
     )
 
 

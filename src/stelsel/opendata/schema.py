@@ -7,13 +7,13 @@ Open Government Act (Wet open overheid, article 5.1) on which it stays closed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from stelsel.base.errors import Unprocessable
+from stelsel.base.errors import ConfigurationFault, Unprocessable
 from stelsel.base.settings import Settings, read_toml
 from stelsel.base.text import inert
 
@@ -92,7 +92,9 @@ class Column(Settings):
             )
         if self.kind != "dimension" and self.ground not in WOO_GROUNDS:
             known = ", ".join(sorted(WOO_GROUNDS))
-            raise ValueError(f"{self.name}: a closed column needs the ground of the Woo on which it is closed ({known})")
+            raise ValueError(
+                f"{self.name}: a closed column needs the ground of the Woo on which it is closed ({known})"
+            )
         return self
 
 
@@ -111,6 +113,9 @@ class Dimension(Settings):
     )
     pattern: str = Field(
         r"[0-9A-Za-z][0-9A-Za-z+_.-]{0,39}", max_length=200, description="what a code must look like (kind code)"
+    )
+    prefix: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{0,10}$")] = Field(
+        "", description="put before the source's code to make the published one, such as GM (kind code)"
     )
     labels: dict[Code, Label] = Field(default_factory=dict, description="name of each code, for readers")
     groups: dict[Code, tuple[Code, ...]] = Field(
@@ -168,7 +173,9 @@ class Schema(Settings):
     access_rights: Literal["PUBLIC"] = Field("PUBLIC", description="a release is public, or it is no release")
     columns: tuple[Column, ...] = Field(min_length=1, max_length=200, description="every column of the source")
     dimensions: tuple[Dimension, ...] = Field(min_length=1, max_length=3, description="the sides of the table")
-    protection: Protection = Field(default_factory=lambda: Protection(), description="how people are protected")
+    protection: Protection = Field(
+        default_factory=lambda: Protection.model_validate({}), description="how people are protected"
+    )
 
     @field_validator("id")
     @classmethod
@@ -212,6 +219,24 @@ class Schema(Settings):
             raise Unprocessable(
                 f"the source lacks the columns {', '.join(lacking)}", next_step="add them to the query of the source"
             )
+
+
+def with_codes(schema: Schema, dimension: str, labels: Mapping[str, str]) -> Schema:
+    """The same dataset, with the codes and names of one dimension filled in from a list kept elsewhere.
+
+    Raises `ConfigurationFault` when a code or a name cannot be published.
+    """
+    document = schema.model_dump()
+    for one in document["dimensions"]:
+        if one["name"] == dimension:
+            one["codes"], one["labels"] = tuple(labels), dict(labels)
+    try:
+        return Schema.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationFault(
+            f"the codes of dimension {dimension} cannot be used: {error.errors()[0]['msg']}",
+            next_step="correct the list of codes",
+        ) from error
 
 
 def read_schema(path: Path) -> Schema:

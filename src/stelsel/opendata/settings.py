@@ -31,7 +31,9 @@ class OpenDataSettings(Settings):
     base_url: WebAddress = Field(
         "http://localhost", description="public address of the web listener, as it stands in the catalogue"
     )
-    publisher: Publisher = Field(default_factory=Publisher, description="who publishes, and how to reach them")
+    publisher: Publisher = Field(
+        default_factory=lambda: Publisher.model_validate({}), description="who publishes, and how to reach them"
+    )
     minimum_frequency: int = Field(
         10, ge=3, le=1000, description="no dataset may use a smaller minimum frequency than this number of people"
     )

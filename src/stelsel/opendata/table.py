@@ -119,11 +119,7 @@ class Shape:
     def trees(self) -> tuple[dict[str, str], ...]:
         """For each axis, the parent of each code but the total: what readers, and the auditor, need to add up."""
         return tuple(
-            {
-                code: axis.codes[parent]
-                for code, parent in zip(axis.codes, axis.parents, strict=True)
-                if parent >= 0
-            }
+            {code: axis.codes[parent] for code, parent in zip(axis.codes, axis.parents, strict=True) if parent >= 0}
             for axis in self.axes
         )
 
