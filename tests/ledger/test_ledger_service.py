@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from stelsel.base.canonical import canonical
 from stelsel.base.errors import BadRequest, ConfigurationFault, NotFound
+from stelsel.ledger import receipts
 from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable, ProofInvalid
 from stelsel.ledger.merkle import verify_consistency
 from stelsel.ledger.query import Query
@@ -186,6 +188,40 @@ def test_a_ledger_grows_consistently_and_two_histories_do_not(new_ledger: NewLed
             await ledger.consistency(30, 41)
         await ledger.stop()
         await other.stop()
+
+    asyncio.run(run())
+
+
+def test_search_and_proofs_hold_while_records_pour_in(new_ledger: NewLedger, record: NewRecord) -> None:
+    async def run() -> None:
+        ledger = new_ledger(segment_bytes=10_000)
+        await ledger.start()
+        done = False
+
+        async def appender(name: int) -> None:
+            for number in range(60):
+                index = await ledger.append(record(number * 100 + name, subjects=(f"s{name}",)))
+                if number % 15 == 0:
+                    found = await ledger.find(Query(subject=f"s{name}", limit=1))
+                    assert [entry.index for entry in found] == [index]
+
+        async def prover() -> None:
+            seen = []
+            while not done:
+                seen.append(await ledger.checkpoint())
+                if seen[-1].size:
+                    receipt = await ledger.receipt(seen[-1].size - 1)
+                    assert receipts.verify(receipt, None, time.time()).index == seen[-1].size - 1
+            first, last = next(item for item in seen if item.size), seen[-1]
+            proof = await ledger.consistency(first.size, last.size)
+            verify_consistency(first.size, last.size, first.root, last.root, proof)
+
+        proving = asyncio.create_task(prover())
+        await asyncio.gather(*(appender(name) for name in range(20)))
+        done = True
+        await proving
+        assert ledger.size == 1200
+        await ledger.stop()
 
     asyncio.run(run())
 

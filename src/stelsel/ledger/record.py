@@ -86,7 +86,9 @@ class Record:
             "service": "",
             "reason": "",
         }
-        values |= {name: tuple(member) if isinstance(member, list) else member for name, member in value.items()}
+        values.update(value)
+        for name in _LISTS & value.keys():
+            values[name] = tuple(values[name])
         return cls(**values)
 
     @classmethod
