@@ -246,7 +246,7 @@ class OpenIdProvider:
             self._store.put(connection, "code", code, value, now + self.settings.code_lifetime)
 
         await self.database.write(write)
-        _log.info("logged in", client=request.client_id, level=who.level, **who.evidence)
+        _log.info("logged in", client=request.client_id, assurance=who.level, **who.evidence)
         return Forward(response_address(request.redirect_uri, self.issuer, request.state, code=code), session)
 
     def _check_enough(self, request: AuthorizationRequest, who: Authenticated) -> None:
@@ -335,7 +335,7 @@ class OpenIdProvider:
         activation, now = self._activation(ceremony, browser), self.clock.now()
         await self._passkeys.register(ceremony, credential, activation)
         await self.database.write(lambda connection: self._store.take(connection, "activation", ceremony, now))
-        _log.info("passkey registered", level=activation["level"])
+        _log.info("passkey registered", assurance=activation["level"])
 
     def _activation(self, ceremony: str, browser: str) -> dict[str, Any]:
         with self.database.read() as connection:

@@ -86,8 +86,8 @@ class IdentitySettings(Settings):
     )
     unsafe_demo_login_file: Path | None = Field(
         None,
-        description="UNSAFE, for demonstrations with invented people only: JSON file with people whom anyone may choose "
-        "to be, without any proof",
+        description="UNSAFE, for demonstrations with invented people only: JSON file with people whom anyone may "
+        "choose to be, without any proof",
     )
     login_lifetime: int = Field(900, ge=60, le=3600, description="seconds in which a login must be finished")
     code_lifetime: int = Field(60, ge=5, le=60, description="seconds in which a client must redeem its code")
@@ -121,7 +121,7 @@ def read_public_keys(path: Path) -> tuple[PublicKey, ...]:
         allowed = tuple(key for key in keys if isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey))
         if len(allowed) == len(keys) and allowed:
             return allowed
-    except (OSError, ValueError, JoseError, BadRequest) as error:
+    except (OSError, ValueError, KeyError, TypeError, JoseError, BadRequest) as error:
         raise ConfigurationFault(
             f"{path}: holds no public keys that can be read (key identity.clients.public_keys)",
             next_step="point it to a PEM public key, a PEM certificate or a JWK Set",
