@@ -1,1 +1,386 @@
-"""One node: every room put together from one configuration file."""
+"""One node: every room put together from one configuration file.
+
+`NodeSettings` is that file. `Node` builds the rooms from the ground up, opens the listeners and closes them in the
+opposite order; `run` is a process that does only that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvloop
+from pydantic import Field, StringConstraints
+from starlette.routing import BaseRoute
+
+from stelsel import __version__, control
+from stelsel.agreements.api import routes as manager_routes
+from stelsel.agreements.group import Address, Group
+from stelsel.agreements.service import Agreements
+from stelsel.agreements.services import Service
+from stelsel.base.certificates import KeyPair, TrustAnchors
+from stelsel.base.clock import Clock, SystemClock
+from stelsel.base.database import Database
+from stelsel.base.errors import ConfigurationFault
+from stelsel.base.log import logger
+from stelsel.base.settings import RelativePath, Settings, read_toml
+from stelsel.base.web import application, listen, serving
+from stelsel.exchange.inway import Inway
+from stelsel.exchange.outway import Outway
+from stelsel.exchange.settings import InwaySettings, Listen, OutwaySettings
+from stelsel.identity.service import OpenIdProvider
+from stelsel.identity.settings import IdentitySettings
+from stelsel.ledger.api import public_routes as ledger_public_routes
+from stelsel.ledger.api import routes as ledger_routes
+from stelsel.ledger.service import Ledger
+from stelsel.ledger.settings import LedgerSettings
+from stelsel.opendata.api import routes as opendata_routes
+from stelsel.opendata.service import OpenData
+from stelsel.opendata.settings import OpenDataSettings
+from stelsel.portal.service import Portal
+from stelsel.portal.settings import PortalSettings
+from stelsel.privacy.api import authzen_routes
+from stelsel.privacy.api import routes as insight_routes
+from stelsel.privacy.api import service as insight_service
+from stelsel.privacy.insight import Insight
+from stelsel.privacy.subjects import SubjectReferences
+from stelsel.steering.api import NodeInfo, node_routes
+from stelsel.steering.api import manager_routes as steering_manager_routes
+from stelsel.steering.api import routes as steering_routes
+from stelsel.steering.gate import RemoteGate, SteeringGate
+from stelsel.steering.service import Steering
+from stelsel.steering.settings import SteeringSettings
+
+_log = logger("node")
+_LONGEST_SOCKET_PATH = 100  # bytes; the kernel allows 107 (unix(7))
+
+
+class PeerSettings(Settings):
+    """Who this node is."""
+
+    certificate: RelativePath = Field(description="PEM file with the peer's certificate chain, leaf first")
+    key: RelativePath = Field(description="PEM file with its private key, unencrypted, readable by the node alone")
+
+
+class ManagerSettings(Settings):
+    """Where peers make agreements with this one."""
+
+    listen: Listen = Field(description="where to listen, host:port")
+    address: Address = Field(description="the address by which peers reach it, https://host:port")
+
+
+class WebSettings(Settings):
+    """Pages and public data."""
+
+    listen: Listen = Field(description="where to listen, host:port; put a TLS terminator before it outside a demo")
+    address: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#]+$", max_length=255)] = Field(
+        description="the address by which browsers reach it"
+    )
+    security_contact: Annotated[str, StringConstraints(pattern=r"^(mailto:|https://|tel:)[!-~]+$")] | None = Field(
+        None, description="where to report a leak; published as /.well-known/security.txt (RFC 9116)"
+    )
+
+
+class NodeSettings(Settings):
+    """A node's file."""
+
+    data: RelativePath = Field(description="folder for all that the node keeps")
+    group: RelativePath = Field(description="file with the rules of the group")
+    peer: PeerSettings = Field(description="who this node is")
+    manager: ManagerSettings = Field(description="where peers make agreements with us")
+    inway: InwaySettings | None = Field(None, description="where peers call our services")
+    outway: OutwaySettings | None = Field(None, description="where our own applications call services of peers")
+    services: tuple[Service, ...] = Field((), description="the services that we offer", max_length=1000)
+    web: WebSettings | None = Field(None, description="pages and public data")
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="limits of the ledger")
+    portal: PortalSettings | None = Field(None, description="pages for people")
+    identity: IdentitySettings | None = Field(None, description="an OpenID Provider")
+    opendata: OpenDataSettings = Field(default_factory=OpenDataSettings, description="open data")
+    steering: SteeringSettings = Field(default_factory=SteeringSettings, description="the steward's work")
+
+
+class Node:
+    """The rooms of one node. `start` opens it, `stop` closes it; nothing acknowledged is lost by either."""
+
+    def __init__(self, settings: NodeSettings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.group = read_toml(settings.group, Group)
+        self.anchors = TrustAnchors.load(self.group.trust_anchors)
+        self.keypair = KeyPair.load(settings.peer.certificate, settings.peer.key)
+        self._make_folder()
+        self.services = self._services()
+        self.database = Database(settings.data / "node.sqlite")
+        self.ledger = Ledger(
+            folder=settings.data / "ledger", keypair=self.keypair, clock=self.clock, settings=settings.ledger
+        )
+        self.agreements = Agreements(
+            database=self.database,
+            keypair=self.keypair,
+            anchors=self.anchors,
+            group=self.group,
+            clock=self.clock,
+            manager_address=settings.manager.address,
+            inway_address=settings.inway.address if settings.inway else None,
+            services=self.services,
+        )
+        self.references = SubjectReferences.load(settings.data / "subject.key")
+        self.insight = Insight(self.ledger, self.agreements, self.references, _PeerNames(self.agreements))
+        self.steering = self._steering()
+        self.provider = self._provider()
+        self.opendata = self._opendata()
+        self.portal = self._portal()
+        self._open = AsyncExitStack()
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the node: first claim what can be claimed only once, then the rooms, last the operator's socket."""
+        settings, stack = self.settings, self._open
+        claimed = {name: listen(address) for name, address in self._listeners().items()}
+        for listener in claimed.values():
+            stack.callback(listener.close)
+        operator = listen(f"unix:{self._socket('control')}")
+        stack.callback(operator.close)
+
+        self.database.create()
+        stack.callback(self.database.close)
+        await self.ledger.start()
+        stack.push_async_callback(self.ledger.stop)
+        await self.agreements.start()
+        stack.push_async_callback(self.agreements.stop)
+        await self.agreements.set_gate(self._gate())
+        if self.provider is not None:
+            await self.provider.start()
+            stack.push_async_callback(self.provider.stop)
+
+        tls = self.keypair.server_context(self.anchors)
+        await stack.enter_async_context(serving(application(self._manager_routes()), claimed["manager"], tls))
+        if settings.inway is not None:
+            await self._start_inway(settings.inway, claimed["inway"])
+        if settings.outway is not None:
+            await self._start_outway(settings.outway, claimed["outway"])
+        if settings.web is not None:
+            if self.portal is not None:
+                await self.portal.start()
+                stack.push_async_callback(self.portal.stop)
+            await stack.enter_async_context(serving(self._web(settings.web), claimed["web"]))
+        if self.steering is not None:
+            await self.steering.start()
+            stack.push_async_callback(self.steering.stop)
+        await self.agreements.announce()
+        await stack.enter_async_context(serving(application(control.routes(self._rooms())), operator))
+        _log.info("running", peer=self.keypair.certificate.peer_name, peer_id=self.agreements.peer_id)
+
+    async def stop(self) -> None:
+        """Close the node in the opposite order: what is under way is finished, what is not yet sent is kept."""
+        await self._open.aclose()
+        _log.info("stopped", peer=self.keypair.certificate.peer_name)
+
+    async def _start_inway(self, settings: InwaySettings, listener: socket.socket) -> None:
+        insight = listen(f"unix:{self._socket('inzage')}")
+        self._open.callback(insight.close)
+        await self._open.enter_async_context(serving(application(insight_routes(self.insight)), insight))
+        inway = Inway(
+            agreements=self.agreements,
+            ledger=self.ledger,
+            references=self.references,
+            services=self.services,
+            keypair=self.keypair,
+            anchors=self.anchors,
+            group=self.group,
+            clock=self.clock,
+            settings=settings,
+        )
+        await inway.start(listener)
+        self._open.push_async_callback(inway.stop)
+
+    async def _start_outway(self, settings: OutwaySettings, listener: socket.socket) -> None:
+        outway = Outway(
+            agreements=self.agreements,
+            ledger=self.ledger,
+            references=self.references,
+            keypair=self.keypair,
+            anchors=self.anchors,
+            group=self.group,
+            clock=self.clock,
+            settings=settings,
+        )
+        await outway.start(listener)
+        self._open.push_async_callback(outway.stop)
+
+    # -- what is served where ----------------------------------------------------------------------------------------
+
+    def _listeners(self) -> dict[str, str]:
+        sections = {"manager": self.settings.manager, "inway": self.settings.inway, "outway": self.settings.outway}
+        sections["web"] = self.settings.web
+        return {name: section.listen for name, section in sections.items() if section is not None}
+
+    def _manager_routes(self) -> list[BaseRoute]:
+        inway, web = self.settings.inway, self.settings.web
+        info = NodeInfo(web_address=web.address if web else "", inway_address=inway.address if inway else None)
+        steering = steering_manager_routes(self.steering) if self.steering is not None else []
+        return [*manager_routes(self.agreements), *ledger_routes(self.ledger), *node_routes(info), *steering]
+
+    def _web(self, settings: WebSettings) -> Any:
+        routes = list(ledger_public_routes(self.ledger))
+        if settings.security_contact is not None:
+            routes.append(security_txt.route(settings.address, settings.security_contact, self.clock))
+        if self.opendata is not None:
+            routes += opendata_routes(self.opendata)
+        if self.steering is not None:
+            routes += steering_routes(self.steering)
+        if self.portal is None:
+            return application(routes)
+        if self.provider is not None:
+            routes += identity_routes(self.provider, self.portal.pages)
+        return self.portal.application(routes)
+
+    def _rooms(self) -> control.Rooms:
+        commands: dict[str, control.Command] = {"explain": self._explain}
+        if self.opendata is not None:
+            commands["publish"] = self._publish
+        if self.steering is not None:
+            commands["check"] = self._check
+        if self.provider is not None:
+            commands["activate"] = self._activate
+        decide = authzen_routes(self.agreements, self.services, self.clock, self.settings.manager.address)
+        return control.Rooms(
+            self.agreements, self.ledger, self._about, self.agreements.peer_names, commands, tuple(decide)
+        )
+
+    def _about(self) -> dict[str, Any]:
+        settings, certificate = self.settings, self.keypair.certificate
+        return {
+            "version": __version__,
+            "peer_id": certificate.peer_id,
+            "name": certificate.peer_name,
+            "group": self.group.id,
+            "certificate_until": int(certificate.not_after),
+            "manager": settings.manager.address,
+            "inway": settings.inway.address if settings.inway else None,
+            "outway": f"http://{settings.outway.listen}" if settings.outway else None,
+            "web": settings.web.address if settings.web else None,
+            "services": [service.name for service in self.services],
+        }
+
+    # -- commands of the operator ------------------------------------------------------------------------------------
+
+    async def _publish(self, body: dict[str, Any]) -> Any:
+        schema = read_schema(Path(str(body.get("schema"))))
+        source = SqliteSource(Path(str(body.get("source"))), str(body.get("query")))
+        assert self.opendata is not None
+        return (await asyncio.to_thread(self.opendata.publish, schema, source)).to_json()
+
+    # -- building ----------------------------------------------------------------------------------------------------
+
+    def _make_folder(self) -> None:
+        folder = self.settings.data
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationFault(f"data: {folder} cannot be made ({error.strerror})") from error
+        if len(str(folder / "control.sock").encode()) > _LONGEST_SOCKET_PATH:
+            raise ConfigurationFault(
+                f"data: the path {folder} is too long for unix sockets", next_step="choose a shorter folder for data"
+            )
+
+    def _socket(self, name: str) -> Path:
+        return self.settings.data / f"{name}.sock"
+
+    def _services(self) -> tuple[Service, ...]:
+        if self.settings.inway is None:
+            return self.settings.services
+        return (*self.settings.services, insight_service(f"unix:{self._socket('inzage')}"))
+
+    def _gate(self) -> SteeringGate | RemoteGate:
+        if self.steering is not None:
+            return SteeringGate(self.steering)
+        return RemoteGate(self.agreements, self.group.directory_address, self.group.directory_peer_id)
+
+    def _steering(self) -> Steering | None:
+        if not self.settings.steering.enabled:
+            return None
+        return Steering(
+            database=self.database,
+            agreements=self.agreements,
+            keypair=self.keypair,
+            anchors=self.anchors,
+            clock=self.clock,
+            settings=self.settings.steering,
+        )
+
+    def _provider(self) -> OpenIdProvider | None:
+        if self.settings.identity is None:
+            return None
+        folder = self.settings.data / "identity"
+        return OpenIdProvider(settings=self.settings.identity, database=self.database, folder=folder, clock=self.clock)
+
+    def _opendata(self) -> OpenData | None:
+        settings = self.settings.opendata
+        if not settings.enabled:
+            return None
+        return OpenData(
+            self.settings.data / "opendata",
+            settings.publisher,
+            settings.base_url,
+            minimum_frequency=settings.minimum_frequency,
+            clock=self.clock,
+        )
+
+    def _portal(self) -> Portal | None:
+        settings, web = self.settings.portal, self.settings.web
+        if settings is None or web is None:
+            return None
+        return Portal(
+            settings=settings,
+            web_address=web.address,
+            outway=f"http://{self.settings.outway.listen}" if self.settings.outway else None,
+            folder=self.settings.data / "portal",
+            keypair=self.keypair,
+            clock=self.clock,
+            database=self.database,
+            agreements=self.agreements,
+            ledger=self.ledger,
+            opendata=self.opendata,
+            steering=self.steering,
+        )
+
+
+class _PeerNames(Mapping[str, str]):
+    """The names of the peers as they are known at this moment."""
+
+    def __init__(self, agreements: Agreements) -> None:
+        self._agreements = agreements
+
+    def __getitem__(self, peer_id: str) -> str:
+        return self._agreements.peer_names()[peer_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._agreements.peer_names())
+
+    def __len__(self) -> int:
+        return len(self._agreements.peer_names())
+
+
+def run(settings: NodeSettings) -> None:
+    """Run a node in this process until SIGINT or SIGTERM. Raises `Fault` when it cannot start."""
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: NodeSettings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    node = Node(settings)
+    try:
+        await node.start()
+        await stopping.wait()
+    finally:
+        await node.stop()

@@ -1,0 +1,182 @@
+"""Commands that use agreements and prove what happened: ask, explain, log, verify."""
+
+from __future__ import annotations
+
+import json as json_module
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+from cyclopts import Parameter
+
+from stelsel.base.canonical import parse_object
+from stelsel.base.certificates import TrustAnchors
+from stelsel.base.clock import moment
+from stelsel.base.errors import BadRequest, ConfigurationFault, Unavailable
+from stelsel.cli import output
+from stelsel.cli.app import app
+from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, control_of, settings_of
+from stelsel.ledger.receipts import verify as verify_receipt
+
+_LARGEST_FILE = 16 * 1024 * 1024
+
+
+@app.command
+def ask(
+    service: Annotated[str, Parameter(help="An alias of the outway, or <provider's OIN>/<service>.")],
+    path: Annotated[str, Parameter(help="Path of the call, as the service knows it.")] = "/",
+    *,
+    data: Annotated[str | None, Parameter(help="JSON body; makes it a POST. @file reads it from a file.")] = None,
+    node: NodeFile = DEFAULT_NODE,
+    json: AsJson = False,
+) -> None:
+    """Make one call to a service, through this node's outway and under its agreement.
+
+    Example: stelsel ask personen /personen --data @question.json
+    """
+    outway = settings_of(node).outway
+    if outway is None:
+        raise ConfigurationFault(f"{node}: has no [outway]", next_step="add an [outway] section to call services")
+    url = f"http://{outway.listen}/{service.strip('/')}/{path.lstrip('/')}"
+    headers = {"accept": "application/json"}
+    try:
+        if data is None:
+            answer = httpx.get(url, headers=headers, timeout=60)
+        else:
+            body = Path(data[1:]).read_bytes() if data.startswith("@") else data.encode()
+            answer = httpx.post(url, content=body, headers=headers | {"content-type": "application/json"}, timeout=60)
+    except httpx.TransportError as error:
+        raise Unavailable("the outway does not answer", next_step=f"start the node: stelsel run {node}") from error
+    except OSError as error:
+        raise BadRequest(f"{data}: cannot be read") from error
+    transaction = answer.headers.get("fsc-transaction-id", "")
+    if json:
+        output.as_json({"status": answer.status_code, "transaction_id": transaction, "body": _body(answer)})
+    else:
+        output.say(f"[dim]{answer.status_code}  transaction {output.plain(transaction) or 'none'}[/dim]")
+        output.as_json(_body(answer))
+    if answer.status_code >= 400:
+        raise SystemExit(1)
+
+
+@app.command
+def explain(
+    service: Annotated[str, Parameter(help="An alias of the outway, <provider's OIN>/<service>, or a grant hash.")],
+    *,
+    field: Annotated[tuple[str, ...], Parameter(help="A field that the call would ask; may be repeated.")] = (),
+    node: NodeFile = DEFAULT_NODE,
+    json: AsJson = False,
+) -> None:
+    """Say why a call would fail, or that it would not: agreement, terms, key, token, certificate, clock, provider.
+
+    Example: stelsel explain personen --field naam.geslachtsnaam
+    """
+    steps = control_of(node).post("/commands/explain", {"service": service, "fields": list(field)})
+    if json:
+        output.as_json(steps)
+    else:
+        marks = {True: "yes", False: "NO", None: "?"}
+        output.table(
+            ("Check", "In order", "What was found", "Next step"),
+            ((step["name"], marks[step["ok"]], step["detail"], step["next_step"]) for step in steps),
+        )
+    if any(step["ok"] is False for step in steps):
+        raise SystemExit(1)
+
+
+@app.command
+def log(
+    *,
+    transaction: Annotated[str | None, Parameter(help="Only this transaction id.")] = None,
+    trace: Annotated[str | None, Parameter(help="Only this trace id.")] = None,
+    peer: Annotated[str | None, Parameter(help="Only exchanges with this peer (OIN).")] = None,
+    service: Annotated[str | None, Parameter(help="Only this service.")] = None,
+    limit: Annotated[int, Parameter(help="At most so many records.")] = 25,
+    receipt: Annotated[int | None, Parameter(help="Print the receipt of the record with this number.")] = None,
+    node: NodeFile = DEFAULT_NODE,
+    json: AsJson = False,
+) -> None:
+    """Show what the ledger holds, newest first; or print the receipt that proves one record.
+
+    Example: stelsel log --service personen --limit 5
+    """
+    control = control_of(node)
+    if receipt is not None:
+        output.console.file.write(_canonical_text(control.get(f"/receipts/{receipt}")))
+        return
+    query: dict[str, Any] = {
+        "transaction_id": transaction,
+        "trace_id": trace,
+        "peer": peer,
+        "service": service,
+        "limit": limit,
+    }
+    rows = control.post("/log", {name: value for name, value in query.items() if value is not None})
+    if json:
+        output.as_json(rows)
+        return
+    columns = ("Nr", "When", "Direction", "Consumer", "Provider", "Service", "Allowed", "Reason", "Transaction")
+    output.table(columns, (_log_row(row) for row in rows))
+
+
+@app.command
+def verify(
+    file: Annotated[Path, Parameter(help="The receipt.")],
+    *,
+    trust_anchors: Annotated[
+        Path | None, Parameter(help="PEM file with the group's trust anchors. Default: trust-anchors.pem beside it.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Prove a receipt: that this record is in that organisation's ledger. Needs no network and no running node.
+
+    Example: stelsel verify receipt.json --trust-anchors country/trust-anchors.pem
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ConfigurationFault(f"{file}: cannot be read ({error.strerror})") from error
+    if len(data) > _LARGEST_FILE:
+        raise BadRequest(f"{file}: is larger than any receipt")
+    anchors = TrustAnchors.load(trust_anchors or file.parent / "trust-anchors.pem")
+    proven = verify_receipt(parse_object(data), anchors, time.time())
+    record = proven.record
+    if json:
+        output.as_json(
+            {"proven": True, "peer_id": proven.peer_id, "peer": proven.peer_name, "record": record.to_json()}
+        )
+        return
+    output.say("[bold green]This receipt holds.[/bold green]")
+    output.say(f"  Ledger of    {output.plain(proven.peer_name)} ({proven.peer_id})")
+    output.say(f"  Record       number {proven.index} of {proven.size}, {moment(record.time / 1000)}")
+    output.say(f"  Transaction  {output.plain(record.transaction_id)}")
+    output.say(f"  Exchange     {record.consumer} asked {record.provider} for {output.plain(record.service)}")
+    output.say(f"  Decision     {'allowed' if record.allowed else 'refused'} ({output.plain(record.reason)})")
+
+
+def _body(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except json_module.JSONDecodeError:
+        return answer.text
+
+
+def _canonical_text(receipt: dict[str, Any]) -> str:
+    from stelsel.base.canonical import canonical
+
+    return canonical(receipt).decode()
+
+
+def _log_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        row["index"],
+        moment(row["time"] / 1000),
+        row["direction"],
+        row.get("consumer", ""),
+        row.get("provider", ""),
+        row.get("service", ""),
+        "yes" if row.get("allowed") else "no",
+        row.get("reason", ""),
+        row["transaction_id"],
+    )

@@ -1,0 +1,29 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from stelsel.base.settings import read_toml
+from stelsel.control import Control
+from stelsel.node import NodeSettings
+
+NodeFile = Annotated[
+    Path, Parameter(name=["--node", "-n"], env_var="STELSEL_NODE", help="The node's file.", show_default=True)
+]
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, for programs.")]
+
+DEFAULT_NODE = Path("node.toml")
+
+
+def settings_of(node: Path) -> NodeSettings:
+    """The settings in the node's file."""
+    return read_toml(node, NodeSettings)
+
+
+def control_of(node: Path) -> Control:
+    """The running node of that file."""
+    return Control(settings_of(node).data)

@@ -1,0 +1,252 @@
+"""How an operator's commands reach a running node: JSON over a unix socket that only the node's user may open.
+
+`routes` is the node's side, `Control` the command line's. Who can open the socket is the operator: that is the whole
+of the authorisation, and the file system enforces it (mode 600).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from stelsel.agreements.agreement import State
+from stelsel.agreements.proposals import ConnectionProposal, PublicationProposal
+from stelsel.agreements.readable import sentences
+from stelsel.agreements.service import Agreements
+from stelsel.agreements.stored import StoredContract
+from stelsel.agreements.terms import terms_of
+from stelsel.base.errors import BadRequest, Conflict, Fault, NotFound, Unavailable
+from stelsel.base.web import read_json
+from stelsel.ledger.query import Entry, Query
+from stelsel.ledger.service import Ledger
+
+Json = dict[str, Any]
+Command = Callable[[Json], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What the control API reaches of a node."""
+
+    agreements: Agreements
+    ledger: Ledger
+    about: Callable[[], Json]
+    """What this node is: ids, addresses, version. No secrets."""
+    names: Callable[[], dict[str, str]]
+    """Peer id to name, of the peers known here."""
+    commands: dict[str, Command]
+    """Commands of the rooms that this node has beside these two, by name: explain, publish, check, activate."""
+    decisions: tuple[BaseRoute, ...] = ()
+    """The AuthZEN decision point, for this organisation's own enforcement points."""
+
+
+def routes(rooms: Rooms) -> list[BaseRoute]:
+    """The control API."""
+    api = _Api(rooms)
+    return [
+        Route("/about", api.about),
+        Route("/peers", api.peers),
+        Route("/services", api.services),
+        Route("/agreements", api.listing),
+        Route("/agreements", api.propose, methods=["POST"]),
+        Route("/agreements/{selector}", api.show),
+        Route("/agreements/{selector}/{action}", api.act, methods=["POST"]),
+        Route("/log", api.log, methods=["POST"]),
+        Route("/receipts/{index:int}", api.receipt),
+        Route("/commands/{name}", api.command, methods=["POST"]),
+        *rooms.decisions,
+    ]
+
+
+class _Api:
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._actions: dict[str, Callable[[str], Awaitable[None]]] = {
+            "accept": rooms.agreements.accept,
+            "reject": rooms.agreements.reject,
+            "revoke": rooms.agreements.revoke,
+            "resend": rooms.agreements.resend,
+        }
+
+    async def about(self, request: Request) -> Response:
+        del request
+        checkpoint = await self._rooms.ledger.checkpoint()
+        return JSONResponse(self._rooms.about() | {"ledger": {"size": checkpoint.size, "root": checkpoint.root.hex()}})
+
+    async def peers(self, request: Request) -> Response:
+        del request
+        listed = await self._rooms.agreements.directory_peers()
+        return JSONResponse(
+            [{"peer_id": peer.peer_id, "name": peer.name, "manager": peer.manager_address} for peer in listed]
+        )
+
+    async def services(self, request: Request) -> Response:
+        del request
+        listed = await self._rooms.agreements.directory_services()
+        return JSONResponse(
+            [
+                {
+                    "peer_id": service.peer.peer_id,
+                    "peer": service.peer.name,
+                    "service": service.name,
+                    "description": service.description,
+                    "protocol": service.protocol,
+                }
+                for service in listed
+            ]
+        )
+
+    async def listing(self, request: Request) -> Response:
+        wanted = request.query_params.get("state")
+        if wanted is not None and wanted not in set(State):
+            raise BadRequest("there is no such state", next_step=f"choose from {', '.join(State)}")
+        state = State(wanted) if wanted else None
+        names = self._rooms.names()
+        return JSONResponse([_summary(stored, names) for stored in self._rooms.agreements.contracts(state=state)])
+
+    async def show(self, request: Request) -> Response:
+        stored = self._find(request.path_params["selector"])
+        names = self._rooms.names()
+        languages = {
+            language: [line for agreement in stored.agreements for line in sentences(agreement, language, names)]
+            for language in ("nl", "en")
+        }
+        return JSONResponse(_summary(stored, names) | {"content": stored.content, "readable": languages})
+
+    async def propose(self, request: Request) -> Response:
+        body = await read_json(request)
+        content_hash = await self._rooms.agreements.propose(_proposal(body))
+        return JSONResponse(_summary(self._rooms.agreements.contract(content_hash), self._rooms.names()), 201)
+
+    async def act(self, request: Request) -> Response:
+        action = self._actions.get(request.path_params["action"])
+        if action is None:
+            raise NotFound("there is no such action", next_step=f"choose from {', '.join(self._actions)}")
+        stored = self._find(request.path_params["selector"])
+        await action(stored.content_hash)
+        return JSONResponse(_summary(self._rooms.agreements.contract(stored.content_hash), self._rooms.names()))
+
+    async def log(self, request: Request) -> Response:
+        try:
+            query = Query(**await read_json(request))
+        except TypeError as error:
+            raise BadRequest("the log cannot be asked that", next_step="see: stelsel log --help") from error
+        return JSONResponse([_entry(entry) for entry in await self._rooms.ledger.find(query)])
+
+    async def receipt(self, request: Request) -> Response:
+        return JSONResponse(await self._rooms.ledger.receipt(request.path_params["index"]))
+
+    async def command(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in self._rooms.commands:
+            raise NotFound(f"this node has no {name}", next_step="ask the node whose task it is")
+        return JSONResponse(await self._rooms.commands[name](await read_json(request)))
+
+    def _find(self, selector: str) -> StoredContract:
+        """The contract whose content hash, or a grant hash in it, starts with or equals `selector`."""
+        found = [stored for stored in self._rooms.agreements.contracts() if _matches(stored, selector)]
+        if not found:
+            raise NotFound("no agreement here has that hash", next_step="list them with: stelsel agreement list")
+        if len(found) > 1:
+            raise Conflict(f"{len(found)} agreements start with that", next_step="give more of the hash")
+        return found[0]
+
+
+def _matches(stored: StoredContract, selector: str) -> bool:
+    hashes = [stored.content_hash, *(agreement.grant_hash for agreement in stored.agreements)]
+    return any(text.startswith(selector) or text.rpartition("$")[2].startswith(selector) for text in hashes)
+
+
+def _proposal(body: Json) -> ConnectionProposal | PublicationProposal:
+    days = body.get("days", 365)
+    service = body.get("service")
+    if not isinstance(days, int) or not 0 < days <= 3650 or not isinstance(service, str):
+        raise BadRequest("a proposal names a service and a number of days from 1 to 3650")
+    if "peer_id" not in body:
+        return PublicationProposal(
+            service, str(body.get("description", "")), personal=bool(body.get("personal")), days=days
+        )
+    return ConnectionProposal(str(body["peer_id"]), service, terms_of(body.get("properties")), days)
+
+
+def _summary(stored: StoredContract, names: dict[str, str]) -> Json:
+    grants = [grant["data"] for grant in stored.content["grants"]]
+    return {
+        "content_hash": stored.content_hash,
+        "state": stored.state.value,
+        "proposed_by": {"peer_id": stored.proposed_by, "name": names.get(stored.proposed_by, "")},
+        "grants": [
+            {
+                "type": grant["type"],
+                "service": grant["service"]["name"],
+                "provider": grant["service"]["peer_id"],
+                "consumer": grant.get("outway", {}).get("peer_id"),
+            }
+            for grant in grants
+        ],
+        "grant_hashes": [agreement.grant_hash for agreement in stored.agreements],
+        "not_before": stored.content["validity"]["not_before"],
+        "not_after": stored.content["validity"]["not_after"],
+        "waiting_for": list(stored.unsigned),
+        "deliveries": [
+            {
+                "peer_id": delivery.peer_id,
+                "kind": delivery.kind,
+                "status": delivery.status,
+                "attempts": delivery.attempts,
+                "reason": delivery.reason,
+                "evidence": delivery.evidence,
+            }
+            for delivery in stored.deliveries
+        ],
+    }
+
+
+def _entry(entry: Entry) -> Json:
+    return {"index": entry.index} | entry.record.to_json()
+
+
+class Control:
+    """The command line's side of the socket of the node whose data is in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = folder / "control.sock"
+        self._client = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(self._socket)), base_url="http://node", timeout=120
+        )
+
+    def get(self, path: str, **query: str) -> Any:
+        """The JSON answer to a GET. Raises `Fault` with what the node said."""
+        return self._ask("GET", path, params=query)
+
+    def post(self, path: str, body: Json | None = None) -> Any:
+        """The JSON answer to a POST of `body`. Raises `Fault` with what the node said."""
+        return self._ask("POST", path, json=body or {})
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            answer = self._client.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"the node does not answer on {self._socket}", next_step="start it with: stelsel run node.toml"
+            ) from error
+        document = answer.json()
+        if answer.status_code >= 400:
+            extra = {name: value for name, value in document.items() if name not in _STANDARD_MEMBERS}
+            fault = Fault(document.get("detail") or document.get("title", ""), **extra)
+            fault.next_step = document.get("next_step", "")
+            raise fault
+        return document
+
+
+_STANDARD_MEMBERS = {"type", "title", "status", "detail", "next_step"}

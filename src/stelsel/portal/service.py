@@ -1,0 +1,244 @@
+"""The portal of one node: which pages it has, who is logged in, and what every answer keeps to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stelsel.agreements.service import Agreements
+from stelsel.base.certificates import KeyPair
+from stelsel.base.clock import Clock
+from stelsel.base.database import Database
+from stelsel.base.errors import Fault, NotFound
+from stelsel.base.log import logger
+from stelsel.base.web import application, problem_response
+from stelsel.identity.faults import LoginCancelled
+from stelsel.identity.relying_party import Identity, RelyingParty
+from stelsel.identity.site import SiteLogin, own_path
+from stelsel.ledger.service import Ledger
+from stelsel.opendata.service import OpenData
+from stelsel.portal.login import LoginPages
+from stelsel.portal.pages import Renderer
+from stelsel.portal.settings import PortalSettings
+from stelsel.steering.service import Steering
+
+_log = logger("portal")
+_STATIC = Path(__file__).parent / "static"
+RETURN_PATH = "/inloggen/terug"
+
+Page = Callable[[Request], Awaitable[Response]]
+
+
+class Portal:
+    """The pages of a node. A part is there when the room behind it is: `opendata` and `steering` may be None."""
+
+    def __init__(
+        self,
+        *,
+        settings: PortalSettings,
+        web_address: str,
+        outway: str | None,
+        folder: Path,
+        keypair: KeyPair,
+        clock: Clock,
+        database: Database,
+        agreements: Agreements,
+        ledger: Ledger,
+        opendata: OpenData | None = None,
+        steering: Steering | None = None,
+    ) -> None:
+        self.settings, self.web_address, self.clock = settings, web_address, clock
+        self.agreements, self.ledger, self.opendata, self.steering = agreements, ledger, opendata, steering
+        self.peer_id = keypair.certificate.peer_id
+        self.organisation = keypair.certificate.peer_name
+        self.outway = outway
+        self.renderer = Renderer(self.organisation, demo=settings.demo)
+        self.pages = LoginPages(self.renderer)
+        """The pages of the OpenID Provider, for a node that is one."""
+        # The outway and the provider are addresses of our own configuration; a proxy has no part in reaching them.
+        self.http = httpx.AsyncClient(timeout=30, trust_env=False, limits=httpx.Limits(max_connections=100))
+        self._party = RelyingParty(
+            issuer=settings.issuer,
+            client_id=settings.client_id,
+            key=keypair.key,
+            redirect_uri=web_address + RETURN_PATH,
+            http=self.http,
+            clock=clock,
+        )
+        self._make_login = lambda: SiteLogin(
+            relying_party=self._party, database=database, folder=folder, clock=clock, base_url=web_address
+        )
+        self._login: SiteLogin | None = None
+
+    async def start(self) -> None:
+        """Open what only a running portal needs."""
+        self._login = self._make_login()
+
+    async def stop(self) -> None:
+        """Let go of connections."""
+        await self.http.aclose()
+
+    @property
+    def login(self) -> SiteLogin:
+        """The sessions of this site's visitors; there once the portal has started."""
+        if self._login is None:
+            raise RuntimeError("the portal has not started")
+        return self._login
+
+    def application(self, routes: list[BaseRoute]) -> Starlette:
+        """The web application: the portal's pages and `routes` of other rooms beside them."""
+        from stelsel.portal import builder, official, resident, steward
+
+        pages = [
+            Route("/", self.home),
+            Route("/inloggen", self.begin_login),
+            Route(RETURN_PATH, self.finish_login),
+            Route("/uitloggen", self.end_login),
+            *official.routes(self),
+            *(resident.routes(self) if self.settings.residents else []),
+            *(builder.routes(self) if self.opendata is not None else []),
+            *(steward.routes(self) if self.steering is not None else []),
+            Mount("/static", StaticFiles(directory=_STATIC)),
+        ]
+        app = application([*routes, *pages], middleware=[Middleware(_SafeHeaders)])
+        app.add_exception_handler(Fault, self._on_fault)
+        app.add_exception_handler(HTTPException, self._on_http_exception)
+        return app
+
+    # -- what pages use ------------------------------------------------------------------------------------------
+
+    async def page(self, request: Request, template: str, *, title: tuple[str, str], **view: Any) -> Response:
+        """A page within the frame: the menu of this node, and whether somebody is logged in."""
+        identity = await self.login.identity(request)
+        return self.renderer.page(
+            request,
+            template,
+            title=title,
+            navigation=self._navigation(),
+            signed_in=identity is not None,
+            form_action=self.settings.issuer,
+            **view,
+        )
+
+    async def resident(self, request: Request) -> Identity | None:
+        """The resident who is logged in, or None: an official is no resident here."""
+        identity = await self.login.identity(request)
+        return identity if identity is not None and identity.burgerservicenummer else None
+
+    async def official(self, request: Request) -> Identity | None:
+        """The official of this very organisation who is logged in, or None."""
+        identity = await self.login.identity(request)
+        return identity if identity is not None and identity.peer_id == self.peer_id else None
+
+    async def send_to_login(self, request: Request, *, wants_bsn: bool = False) -> Response:
+        """Let the visitor log in and come back here."""
+        return await self.login.begin(request, back=request.url.path, wants_bsn=wants_bsn)
+
+    def _navigation(self) -> list[tuple[str, str]]:
+        entries = [("/mijn-gegevens", "my_data")] if self.settings.residents else []
+        if self.steering is not None:
+            entries += [("/stelsel", "board"), ("/doelen", "goals")]
+        if self.opendata is not None:
+            entries.append(("/open-data", "open_data"))
+        return [*entries, ("/afspraken", "agreements")]
+
+    # -- pages of the portal itself --------------------------------------------------------------------------------
+
+    async def home(self, request: Request) -> Response:
+        return await self.page(
+            request,
+            "home.html",
+            title=(f"Welkom bij {self.organisation}", f"Welcome to {self.organisation}"),
+            residents=self.settings.residents,
+            steward=self.steering is not None,
+            builder=self.opendata is not None,
+        )
+
+    async def begin_login(self, request: Request) -> Response:
+        back = own_path(request.query_params.get("terug", "/"))
+        return await self.login.begin(request, back=back, wants_bsn=self.settings.residents)
+
+    async def finish_login(self, request: Request) -> Response:
+        try:
+            return await self.login.finish(request)
+        except LoginCancelled:
+            return await self.page(request, "cancelled.html", title=("U bent niet ingelogd", "You are not logged in"))
+
+    async def end_login(self, request: Request) -> Response:
+        if await self.login.identity(request) is None:
+            return RedirectResponse("/", status_code=303)
+        return await self.login.end(request, return_to=f"{self.web_address}/")
+
+    async def _on_fault(self, request: Request, error: Exception) -> Response:
+        if not isinstance(error, Fault):
+            raise error
+        if not _wants_html(request):
+            return problem_response(error)
+        response = await self.page(
+            request, "fault.html", title=(_DUTCH.get(error.status, _DUTCH[500]), error.title), fault=error
+        )
+        response.status_code = error.status
+        return response
+
+    async def _on_http_exception(self, request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        fault: Fault = (
+            NotFound("There is no page at this address.") if error.status_code == 404 else Fault(error.detail)
+        )
+        if _wants_html(request):
+            response = await self._on_fault(request, fault)
+        else:
+            response = problem_response(fault)
+        response.status_code = error.status_code
+        return response
+
+
+_DUTCH = {
+    400: "Deze vraag begrijpen we niet",
+    401: "U bent niet ingelogd",
+    403: "Dit mag niet",
+    404: "Deze pagina bestaat niet",
+    409: "Dit kan nu niet",
+    422: "Dit kunnen we niet verwerken",
+    500: "Er ging bij ons iets mis",
+    502: "De organisatie hierachter gaf geen bruikbaar antwoord",
+    503: "Dit kan op dit moment niet",
+}
+
+
+def _wants_html(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+class _SafeHeaders:
+    """Headers that every answer of the site has, whatever made it (OWASP Secure Headers)."""
+
+    _HEADERS = (
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"same-origin"),
+        (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+        (b"cross-origin-opener-policy", b"same-origin"),
+    )
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *self._HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, sending)
