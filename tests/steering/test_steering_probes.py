@@ -200,6 +200,19 @@ def test_private_addresses_are_not_probed_unless_the_settings_say_so(steward: Ke
         assert "not public" in evidence.verdict.reasons[0].en
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["", "http://[::1", "https://localhost:99999999", "https://a:b@localhost:9", "javascript:alert(1)", "file:///etc/passwd",
+     "https://" + "x" * 300, "https://\u202elocalhost", "https://local host", "https://localhost:9\r\nX: y", "https://:9"],
+)  # fmt: skip
+def test_an_address_that_is_none_is_an_error(steward: KeyPair, anchors: TrustAnchors, address: str) -> None:
+    for check in CHECKS.values():
+        target = Target(PEER, address, address or "x", steward, anchors, True, 0.5)
+        evidence = asyncio.run(check.run(target, NOW))
+        assert evidence.verdict.outcome is Outcome.ERROR
+        assert "mistake" not in evidence.verdict.reasons[0].en
+
+
 def test_suites_are_told_apart() -> None:
     assert is_safe("ECDHE-RSA-AES256-GCM-SHA384")
     assert is_safe("ECDHE-ECDSA-CHACHA20-POLY1305")

@@ -76,21 +76,22 @@ class GoalReports:
         if urlsplit(address).scheme not in ("http", "https"):
             raise BadGateway("the peer has no web address at which its ledger can be counted")
         async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
-            async with http.stream("GET", f"{address}/ledger/checkpoint") as answer:
+            async with http.stream("GET", f"{address}/stelsel/v1/ledger/checkpoint") as answer:
                 told = parse_object(await read_limited(answer, _MAXIMUM_CHECKPOINT))
             checkpoint, endorsement = told.get("checkpoint"), told.get("endorsement")
             if answer.status_code != 200 or not isinstance(checkpoint, str) or not isinstance(endorsement, dict):
                 raise BadGateway("the peer gives no checkpoint of its ledger")
-            size = read_checkpoint(checkpoint).size
+            counted_at = f"{address}/stelsel/v1/ledger/counted?size={read_checkpoint(checkpoint).size}"
             # on disk when large: evidence is 300 bytes a record, and a ledger grows for years
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as evidence:
-                async with http.stream("GET", f"{address}/ledger/counted", params={"size": size}) as answer:
+                async with http.stream("GET", counted_at) as answer:
                     if answer.status_code != 200:
                         raise BadGateway("the peer gives no evidence for its checkpoint")
                     await _keep(answer, evidence)
                 evidence.seek(0)
+                now = self._clock.now()
                 return await asyncio.to_thread(
-                    report, goal, checkpoint, endorsement, _lines(evidence), self._anchors, self._clock.now()
+                    report, goal, checkpoint, endorsement, _lines(evidence), self._anchors, now, counted_at
                 )
 
 

@@ -170,12 +170,18 @@ def status(goal: Goal, value: float | None, now: float, *, guardrail_crossed: bo
 
 
 def report(
-    goal: Goal, checkpoint: str, endorsement: dict[str, Any], lines: Iterable[bytes], anchors: TrustAnchors, now: float
+    goal: Goal,
+    checkpoint: str,
+    endorsement: dict[str, Any],
+    lines: Iterable[bytes],
+    anchors: TrustAnchors,
+    now: float,
+    counted_at: str = "",
 ) -> dict[str, Any]:
     """The goal's value by verified evidence, as JSON that anyone can recompute.
 
-    `checkpoint` and `endorsement` are what `/ledger/checkpoint` of the ledger's peer gives, `lines` what
-    `/ledger/counted?size=N` gives. Raises `ProofInvalid`.
+    `checkpoint` and `endorsement` are what `/stelsel/v1/ledger/checkpoint` of the ledger's peer gives, `lines` what
+    `/stelsel/v1/ledger/counted?size=N` gives; `counted_at` tells readers where that is. Raises `ProofInvalid`.
     """
     verified = verify_checkpoint(checkpoint, endorsement, anchors, now)
     indicators = [goal.indicator] + ([goal.guardrail.indicator] if goal.guardrail is not None else [])
@@ -204,6 +210,7 @@ def report(
             "root": verified.root.hex(),
             "checkpoint": checkpoint,
             "endorsement": endorsement,
+            "counted_at": counted_at,
         },
         "computed_at": moment(now),
         "computed_at_seconds": now,
@@ -235,7 +242,8 @@ def recompute(report_json: dict[str, Any], lines: Iterable[bytes], anchors: Trus
         goal = Goal.model_validate(report_json["goal"])
         ledger = report_json["ledger"]
         at = float(report_json["computed_at_seconds"])
-        again = report(goal, ledger["checkpoint"], ledger["endorsement"], lines, anchors, at)
+        where = str(ledger["counted_at"])
+        again = report(goal, ledger["checkpoint"], ledger["endorsement"], lines, anchors, at, where)
         ahead = at > now + 300
     except (KeyError, TypeError, ValueError) as error:
         raise BadRequest("this is not a report of a goal that was measured") from error

@@ -221,7 +221,7 @@ class Steering:
             return []
         try:
             web_address: str | None = await self.web_address_of(peer.peer_id)
-        except (Fault, httpx.HTTPError, OSError, TimeoutError, ValueError):
+        except (Fault, httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError):
             web_address = None
         target = Target(
             peer_id=peer.peer_id,

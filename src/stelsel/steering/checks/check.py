@@ -9,11 +9,15 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import SplitResult, urlsplit
 
 from stelsel.base.canonical import canonical
 from stelsel.base.certificates import KeyPair, TrustAnchors
+from stelsel.base.log import logger
 from stelsel.steering.findings import Outcome, Reason, Verdict
 from stelsel.steering.obligations import Words
+
+_log = logger("steering")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,25 @@ class Check:
             transcript.note(f"not measured: {why}")
             reason = Reason(f"Niet te meten: {why}.", f"Could not be measured: {why}.")
             return Evidence(tuple(transcript.lines), {}, Verdict(Outcome.ERROR, (reason,)))
+        except Exception as error:  # noqa: BLE001  whatever one peer serves, the checks of the others go on
+            _log.error("a check made a mistake", check=self.reference, peer=target.peer_id, exc_info=error)
+            transcript.note("not measured: the check itself made a mistake")
+            reason = Reason("De toets zelf ging fout.", "The check itself made a mistake.")
+            return Evidence(tuple(transcript.lines), {}, Verdict(Outcome.ERROR, (reason,)))
         return Evidence(tuple(transcript.lines), facts.to_json(), self.judge(facts, now))
+
+
+def endpoint(address: str, schemes: tuple[str, ...]) -> tuple[SplitResult, int]:
+    """(parts, port) of an address that a peer gave. Raises `Unreachable` when it is not one."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port or {"http": 80}.get(parts.scheme, 443)
+    except ValueError as error:
+        raise Unreachable("the address that the peer gives is not one") from error
+    plain = address.isascii() and address.isprintable() and " " not in address and len(address) <= 255
+    if not plain or parts.scheme not in schemes or not parts.hostname or parts.username is not None:
+        raise Unreachable("the address that the peer gives is not one")
+    return parts, port
 
 
 async def resolve(host: str, port: int, *, local_addresses: bool) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from stelsel.base.text import inert
-from stelsel.steering.checks.check import Target, Transcript, Unreachable, resolve
+from stelsel.steering.checks.check import Target, Transcript, Unreachable, endpoint, resolve
 from stelsel.steering.checks.security_txt.norm import MAXIMUM_SIZE, SecurityTxtFacts, parse
 
 PATH = "/.well-known/security.txt"
@@ -24,11 +24,8 @@ async def probe(target: Target, transcript: Transcript) -> SecurityTxtFacts:
     if not target.web_address:
         transcript.note("the peer says that it has no website")
         return SecurityTxtFacts(url="", secure=False, loopback=False, has_website=False)
-    site = urlsplit(target.web_address)
-    if site.scheme not in ("http", "https") or not site.hostname or site.username is not None:
-        raise Unreachable("the web address that the peer gives is not one")
-    port = site.port or (443 if site.scheme == "https" else 80)
-    ip = await resolve(site.hostname, port, local_addresses=target.local_addresses)
+    site, port = endpoint(target.web_address, ("http", "https"))
+    ip = await resolve(site.hostname or "", port, local_addresses=target.local_addresses)
     secure, loopback = site.scheme == "https", ipaddress.ip_address(ip.partition("%")[0]).is_loopback
     base = f"{site.scheme}://{site.netloc}"
     url = base + PATH

@@ -10,12 +10,11 @@ import asyncio
 import ssl
 import warnings
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from stelsel.base.certificates import Certificate
 from stelsel.base.errors import BadRequest
 from stelsel.base.text import inert
-from stelsel.steering.checks.check import Target, Transcript, Unreachable, resolve
+from stelsel.steering.checks.check import Target, Transcript, Unreachable, endpoint, resolve
 from stelsel.steering.checks.tls.norm import NEW_VERSIONS, OLD_VERSIONS, TlsFacts, is_safe
 
 _VERSIONS = {
@@ -43,8 +42,8 @@ class _Handshake:
 
 async def probe(target: Target, transcript: Transcript) -> TlsFacts:
     """The facts about the TLS of a peer's manager. Raises `Unreachable` when no handshake at all can be made."""
-    address = urlsplit(target.manager_address)
-    host, port = address.hostname or "", address.port or 443
+    address, port = endpoint(target.manager_address, ("https",))
+    host = address.hostname or ""
     ip = await resolve(host, port, local_addresses=target.local_addresses)
     knock = _Knock(target, transcript, host, ip, port)
 
