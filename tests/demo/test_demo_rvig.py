@@ -129,7 +129,7 @@ def test_every_row_of_the_official_test_set_loads_or_is_reported(external_data: 
         "07.67.20 says that the list is withdrawn (W)": 1,
     }
     assert sum(person.suspension == "O" for person in loaded) == 20
-    assert sum(person.municipality_code == "1999" for person in loaded) == 71
+    assert sum(person.municipality_code == "1999" for person in loaded) == 72
 
 
 @pytest.mark.external

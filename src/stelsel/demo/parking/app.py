@@ -24,13 +24,14 @@ from stelsel.demo.parking.question import Outcome, ask
 from stelsel.demo.people.municipalities import name_of
 from stelsel.demo.population_register.api import with_version
 from stelsel.privacy import bsn
+from stelsel.privacy.fields import words
 
 _FOLDER = Path(__file__).with_name("templates")
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # not no-referrer: then a browser sends `Origin: null` with our own form
     "Cache-Control": "no-store",
 }
 _PUBLIC = {"Access-Control-Allow-Origin": "*"}
@@ -53,6 +54,7 @@ class Parking:
 def routes(parking: Parking) -> list[BaseRoute]:
     """The page in Dutch (`/`) and in English (`/en`), its stylesheet, and the service without personal data."""
     pages = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
+    pages.filters["words"] = lambda path, language: words(path).in_language(language)
     template = pages.get_template("permit.html")
 
     def page(language: str, status: int = 200, **shown: Any) -> Response:

@@ -28,6 +28,7 @@ _INDEXES = (
     "CREATE UNIQUE INDEX persons_by_number ON persons (burgerservicenummer)",
     "CREATE INDEX persons_by_address ON persons (postcode, house_number)",
     "CREATE INDEX persons_by_birth ON persons (birth_date)",
+    "CREATE INDEX persons_by_municipality ON persons (municipality_code)",
 )
 
 
