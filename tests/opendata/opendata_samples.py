@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from datetime import date
 from typing import Any
+
+import httpx
 
 from stelsel.opendata.sources import RowsSource
 
@@ -54,3 +57,17 @@ def people(number: int = 3000, seed: int = 1, municipalities: int = 12) -> RowsS
     return RowsSource(
         COLUMNS, [(number, code, "2026-06-15" if born > "2026-10" else born) for number, code, born in rows]
     )
+
+
+class Client:
+    """Asks an application without a network."""
+
+    def __init__(self, application: Any) -> None:
+        self._transport = httpx.ASGITransport(app=application)
+
+    def get(self, address: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            async with httpx.AsyncClient(transport=self._transport, base_url="http://test") as client:
+                return await client.get(address, headers=headers)
+
+        return asyncio.run(ask())

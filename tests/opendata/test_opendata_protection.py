@@ -14,6 +14,7 @@ from stelsel.base.errors import Conflict, Unprocessable
 from stelsel.opendata.audit import Inconsistent, audit
 from stelsel.opendata.counting import Counted
 from stelsel.opendata.pipeline import Earlier, Protected, protect
+from stelsel.opendata.suppression import Suppression
 from stelsel.opendata.table import Axis, Shape
 
 Table = list[list[int]]
@@ -136,7 +137,7 @@ def test_a_single_person_is_not_shown_anywhere() -> None:
 
 
 def test_overlapping_questions_cannot_be_subtracted() -> None:
-    """Any set of published cells along one side: the rest of the total is either fully shown or at least the minimum."""
+    """Any set of published cells along one side: what is left of the total is at least the minimum."""
     cells = published(protect(counted([[5, 14, 30, 8], [40, 11, 60, 70], [10, 10, 9, 80]]), 10, reference=REFERENCE))
     for row in ("r0", "r1", "r2", "R"):
         total = cells[row, "C"]
@@ -153,13 +154,27 @@ def test_the_auditor_fails_a_table_with_only_the_small_cells_suppressed() -> Non
     assert [(failure.cell, failure.low, failure.high) for failure in report.failures] == [(("r0", "c0"), 3, 3)]
 
 
-def test_the_auditor_fails_a_cell_that_only_several_sums_together_give_away() -> None:
-    """Every sum has two unknowns, and yet: (r0,c0)+(r0,c1), (r1,c0)+(r1,c1) and the columns leave a range of 4."""
-    secret = counted([[2, 12, 50], [12, 2, 50], [50, 50, 50]])
-    hidden = set(product(("r0", "r1"), ("c0", "c1")))
-    rows = [(cell, None if cell in hidden else value) for cell, value in _rows(secret)]
-    assert audit(rows, secret.shape.trees(), 10).passed  # 0..14
-    assert {failure.cell for failure in audit(rows, secret.shape.trees(), 15).failures} == hidden
+# Six suppressed cells in a ring: every sum has two unknowns that add up to more than 60, and yet together the sums
+# leave each of them a range of only six.
+_RING = [[1, 60, 100], [100, 60, 5], [60, 100, 60]]
+_RING_CELLS = {("r0", "c0"), ("r0", "c1"), ("r1", "c1"), ("r1", "c2"), ("r2", "c2"), ("r2", "c0")}
+
+
+def test_the_auditor_fails_cells_that_only_several_sums_together_give_away() -> None:
+    secret = counted(_RING)
+    rows = [(cell, None if cell in _RING_CELLS else value) for cell, value in _rows(secret)]
+    report = audit(rows, secret.shape.trees(), 10)
+    assert {failure.cell for failure in report.failures} == _RING_CELLS
+    assert all(failure.high - failure.low == 6 for failure in report.failures)
+
+
+def test_what_the_auditor_fails_is_suppressed_further_until_it_passes() -> None:
+    secret = counted(_RING)
+    suppression = Suppression(secret.shape, secret.values, 10)
+    before = set(suppression.hidden)
+    suppression.strengthen([0 + 1 * 4 + 1])
+    assert before < suppression.hidden
+    assert protect(secret, 10, reference=REFERENCE).audit.passed
 
 
 def test_the_auditor_wants_a_whole_table_that_adds_up() -> None:

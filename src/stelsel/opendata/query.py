@@ -24,6 +24,7 @@ _MOST_FILTERS = 20
 _LONGEST_VALUE = 200
 _MOST_FACET_VALUES = 100
 _BATCH = 2000
+_LAST = 2**53 - 1  # beyond every count, and still a number that JSON carries safely
 OPERATORS = {"": "=", "not": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 CONTROLS = ("_sort", "_limit", "_next", "_facet")
 
@@ -95,7 +96,7 @@ def _filter(name: str, value: str, columns: Sequence[str]) -> Filter:
             f"{inert(name, 60)} has an operator that does not exist", next_step=f"use {column}=, or one of {known}"
         )
     if column == COUNT:
-        return Filter(column, operator, _whole(value, column, 0, 2**53))
+        return Filter(column, operator, _whole(value, column, 0, _LAST))
     if len(value) > _LONGEST_VALUE or "\0" in value:
         raise BadRequest(f"the value for {column} is longer than {_LONGEST_VALUE} characters, or not text")
     return Filter(column, operator, value)
@@ -179,7 +180,7 @@ class Engine:
         where, values = _where(query.filters)
         key, direction = "NULL", ">"
         if query.sort == COUNT:  # suppressed cells come last, whichever way is sorted
-            key = f"coalesce({COUNT}, {-1 if query.descending else 2**53})"
+            key = f"coalesce({COUNT}, {-1 if query.descending else _LAST})"
         elif query.sort:
             key = f'"{query.sort}"'
         if query.descending:
