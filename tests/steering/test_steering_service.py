@@ -71,6 +71,7 @@ class Node:
     def __init__(self, peer_id: str, keypair: KeyPair, clock: SetClock) -> None:
         self.peer_id, self.keypair, self.clock = peer_id, keypair, clock
         self.expired = False
+        self.told = ""  # what it says its web address is, if not the truth
         self.manager_address = self.web_address = ""
 
     async def security_txt(self, _: Request) -> Response:
@@ -117,7 +118,7 @@ class Country:
                 node.web_address = f"http://localhost:{web.getsockname()[1]}"
                 node.manager_address = f"https://localhost:{manager.getsockname()[1]}"
                 pages = [Route("/.well-known/security.txt", node.security_txt)]
-                paths = node_routes(NodeInfo(node.web_address, None))
+                paths = node_routes(NodeInfo(node.told or node.web_address, None))
                 if node.peer_id == STEWARD:
                     pages += routes(self.steering)  # type: ignore[arg-type]
                     paths += manager_routes(self.steering)
@@ -342,6 +343,32 @@ def test_an_appeal_pauses_until_decided_and_granting_it_takes_a_last_day(country
                 await steering.explain("report-vulnerabilities", BUILDER, "Te laat", date(2020, 1, 1), "Regie")
             with pytest.raises(NotFound):
                 await steering.explain("nothing", BUILDER, "Welke?", TODAY, "Regie")
+
+    asyncio.run(run())
+
+
+def test_the_checks_run_by_themselves_from_the_start_and_stop_with_the_node(country: Country) -> None:
+    country.settings = SteeringSettings(enabled=True, obligations=country.path, interval=3600, local_addresses=True)
+    country.steering = country.make()
+
+    async def run() -> None:
+        async with country.up() as steering:
+            async with asyncio.timeout(10):
+                while not steering.log.findings(BUILDER):
+                    await asyncio.sleep(0.02)
+            assert state_of(steering, country.clock.now()) is State.MET
+
+    asyncio.run(run())
+
+
+def test_a_peer_that_serves_nonsense_about_itself_gets_an_error_and_the_others_their_findings(country: Country) -> None:
+    async def run() -> None:
+        country.nodes[BUILDER].told = "http://[::1"
+        async with country.up() as steering:
+            found = await steering.run_checks()
+            told = {(one.peer, one.check): one.outcome for one in found}
+            assert told[BUILDER, "security_txt"] is Outcome.ERROR
+            assert told[STEWARD, "security_txt"] is Outcome.MET
 
     asyncio.run(run())
 

@@ -47,7 +47,10 @@ async def probe(target: Target, transcript: Transcript) -> TlsFacts:
     ip = await resolve(host, port, local_addresses=target.local_addresses)
     knock = _Knock(target, transcript, host, ip, port)
 
-    shakes = {version: await knock.version(version) for version in (*NEW_VERSIONS, *OLD_VERSIONS)}
+    shakes = {version: await knock.version(version) for version in NEW_VERSIONS}
+    if all(shake.accepted is None for shake in shakes.values()):
+        raise Unreachable("no TLS connection could be made with the manager")
+    shakes |= {version: await knock.version(version) for version in OLD_VERSIONS}
     if not any(shake.accepted for shake in shakes.values()):
         raise Unreachable("no TLS connection could be made with the manager")
     weak, tried = await knock.weak_suites() if shakes["TLSv1.2"].accepted else ((), 0)
