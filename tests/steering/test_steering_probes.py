@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,7 +89,8 @@ def run(
         async with server(answer, tls) as port:
             return await CHECKS[check].run(target(port), NOW)
 
-    return asyncio.run(within())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the loop that nodes run on
+        return runner.run(within())
 
 
 @pytest.fixture(scope="module")
