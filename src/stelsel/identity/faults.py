@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from stelsel.base.errors import Fault, Forbidden, Unauthenticated
-from stelsel.identity.pages import Problem
+from stelsel.identity.problems import Problem
 
 
 class ProtocolFault(Fault):

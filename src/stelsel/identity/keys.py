@@ -36,6 +36,7 @@ ASSERTION_ALGORITHMS = ("ES256", "PS256", "RS256")
 
 _SECRET_LENGTH = 32
 _NONCE_LENGTH = 12
+_MOST_KEYS = 50
 
 
 class Vault:
@@ -121,6 +122,24 @@ def verify_assertion(compact: str, keys: tuple[PublicKey, ...]) -> dict[str, Any
     claims = peek(compact)[1]
     _check(compact, tuple(public_jwk(key) for key in keys), ASSERTION_ALGORITHMS)
     return claims
+
+
+def read_jwk_set(document: dict[str, Any]) -> tuple[RSAKey | ECKey, ...]:
+    """The RSA and elliptic curve keys in a JWK Set; other kinds are passed over (RFC 7517, section 5).
+
+    Raises `BadRequest` when it is no JWK Set or one of these keys is broken.
+    """
+    listed = document.get("keys")
+    if not isinstance(listed, list) or len(listed) > _MOST_KEYS or not all(isinstance(key, dict) for key in listed):
+        raise BadRequest("a JWK Set has a list of keys (RFC 7517, section 5)")
+    try:
+        return tuple(
+            ECKey.import_key(key) if key["kty"] == "EC" else RSAKey.import_key(key)
+            for key in listed
+            if key.get("kty") in {"EC", "RSA"}
+        )
+    except (JoseError, ValueError, KeyError, TypeError) as error:
+        raise BadRequest("a key in the JWK Set cannot be read") from error
 
 
 def _check(compact: str, keys: tuple[RSAKey | ECKey, ...], algorithms: tuple[str, ...]) -> None:

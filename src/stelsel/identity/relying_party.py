@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jwk import ECKey, RSAKey
 
 from stelsel.base.canonical import canonical, parse_object
 from stelsel.base.certificates import PrivateKey
@@ -30,6 +30,7 @@ from stelsel.base.jose import peek
 from stelsel.base.text import inert
 from stelsel.identity.assurance import Level, acr, at_least, level_of
 from stelsel.identity.faults import LoginCancelled, LoginRefused
+from stelsel.identity.keys import read_jwk_set
 from stelsel.identity.requests import ASSERTION_TYPE, BSN_CLAIM, s256
 from stelsel.identity.sessions import is_loopback, new_secret
 from stelsel.privacy import bsn as citizen_number
@@ -96,7 +97,7 @@ class RelyingParty:
         self._algorithm = "ES256" if isinstance(self._key, ECKey) else "PS256"
         self._http, self._clock = http, clock
         self._metadata: dict[str, Any] = {}
-        self._keys: KeySet | None = None
+        self._keys: tuple[RSAKey | ECKey, ...] | None = None
         self._keys_read = 0.0
 
     async def begin(self, *, level: Level = "low", wants_bsn: bool = False, again: bool = False) -> tuple[str, Pending]:
@@ -181,7 +182,7 @@ class RelyingParty:
             "client_assertion": self.assertion(),
         }
         answer = await self._call("POST", metadata["token_endpoint"], data=form)
-        body = parse_object(answer.content) if answer.content else {}
+        body = _object(answer)
         if answer.status_code != 200:
             raise LoginRefused(
                 f"the provider did not accept the code: {inert(str(body.get('error', answer.status_code)), 60)}",
@@ -238,7 +239,7 @@ class RelyingParty:
             if claims.get("iss") != self.issuer or claims.get("aud") not in (self.client_id, [self.client_id]):
                 raise LoginRefused("UserInfo is from another issuer or for another client", next_step=_AGAIN)
         else:
-            claims = parse_object(answer.content)
+            claims = _object(answer)
         # Core 5.3.2: without this check somebody else's UserInfo could be slipped in.
         if not hmac.compare_digest(str(claims.get("sub", "")).encode(), subject.encode()):
             raise LoginRefused("UserInfo is about somebody else", next_step=_AGAIN)
@@ -254,8 +255,8 @@ class RelyingParty:
         if header.get("alg") not in _ALGORITHMS or "crit" in header:
             raise LoginRefused("the provider's token is not signed in a way that is allowed", next_step=_AGAIN)
         keys = await self._provider_keys(header.get("kid"))
-        for key in keys.keys:
-            if header.get("kid") in (None, key.kid) and isinstance(key, ECKey | RSAKey):
+        for key in keys:
+            if header.get("kid") in (None, key.kid):
                 try:
                     jws.deserialize_compact(compact, key, algorithms=list(_ALGORITHMS))
                 except (JoseError, ValueError):
@@ -266,7 +267,7 @@ class RelyingParty:
     async def _provider(self) -> dict[str, Any]:
         """The provider's metadata, read once (OpenID Connect Discovery 4)."""
         if not self._metadata:
-            metadata = parse_object((await self._ok(f"{self.issuer}/.well-known/openid-configuration")).content)
+            metadata = _object(await self._ok(f"{self.issuer}/.well-known/openid-configuration"))
             if metadata.get("issuer") != self.issuer:
                 raise BadGateway("the provider's discovery document is of another issuer")
             for name in ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri"):
@@ -276,15 +277,15 @@ class RelyingParty:
             self._metadata = metadata
         return self._metadata
 
-    async def _provider_keys(self, key_id: Any) -> KeySet:
+    async def _provider_keys(self, key_id: Any) -> tuple[RSAKey | ECKey, ...]:
         """The provider's keys; read again when a key is unknown, though not for every token that names one."""
         age = time.monotonic() - self._keys_read
-        known = self._keys is not None and (key_id is None or any(key.kid == key_id for key in self._keys.keys))
+        known = self._keys is not None and (key_id is None or any(key.kid == key_id for key in self._keys))
         if self._keys is None or age > _KEYS_FRESH or (not known and age > _KEYS_AGAIN):
-            document = parse_object((await self._ok((await self._provider())["jwks_uri"])).content)
+            document = _object(await self._ok((await self._provider())["jwks_uri"]))
             try:
-                self._keys = KeySet.import_key_set(document)  # type: ignore[arg-type]
-            except (JoseError, ValueError, KeyError, TypeError) as error:
+                self._keys = read_jwk_set(document)
+            except BadRequest as error:
                 raise BadGateway("the provider's keys cannot be read") from error
             self._keys_read = time.monotonic()
         return self._keys
@@ -303,3 +304,10 @@ class RelyingParty:
         if len(answer.content) > _MAXIMUM_ANSWER:
             raise BadGateway("the provider's answer is too large")
         return answer
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        return parse_object(answer.content)
+    except BadRequest as error:
+        raise BadGateway("the provider's answer is not JSON", next_step="try again in a minute") from error

@@ -27,19 +27,15 @@ from stelsel.identity.activation import ActivationCodes
 from stelsel.identity.assurance import Level, at_least
 from stelsel.identity.authenticators import Authenticated, Authenticator
 from stelsel.identity.demo_choice import DemoChoice
-from stelsel.identity.faults import LoginProblem, ProtocolFault, RedirectedFault
-from stelsel.identity.keys import ASSERTION_ALGORITHMS, SIGNING_ALGORITHM, TokenSigner, Vault, verify_assertion
+from stelsel.identity.faults import LoginProblem, RedirectedFault
+from stelsel.identity.keys import ASSERTION_ALGORITHMS, SIGNING_ALGORITHM, TokenSigner, Vault
 from stelsel.identity.pages import Kind, LoginView, Problem
 from stelsel.identity.passkey import Passkeys
+from stelsel.identity.redemption import Redemption
 from stelsel.identity.requests import (
-    BSN_CLAIM,
     AuthorizationRequest,
     Client,
-    TokenRequest,
-    check_assertion,
-    check_code,
     read_authorization_request,
-    read_token_request,
     response_address,
 )
 from stelsel.identity.sessions import new_secret
@@ -84,6 +80,15 @@ class OpenIdProvider:
         self._pairwise_key = self.vault.key("pairwise")
         self._codes = ActivationCodes(database, store, self.vault, clock, settings.activation_code_lifetime)
         self._passkeys = Passkeys(database, store, clock, issuer=settings.issuer, site_name=settings.name)
+        self._redemption = Redemption(
+            issuer=self.issuer,
+            clients=self.clients,
+            database=database,
+            store=store,
+            clock=clock,
+            pairwise_key=self._pairwise_key,
+            lifetime=settings.access_token_lifetime,
+        )
         self._demo: DemoChoice | None = None
         if settings.unsafe_demo_login_file is not None:
             self._demo = DemoChoice(settings.unsafe_demo_login_file, database, store)
@@ -346,123 +351,17 @@ class OpenIdProvider:
             raise LoginProblem("other-browser", status=403)
         return found
 
-    # The token endpoint
+    # What is for clients: the token endpoint and UserInfo
 
     async def token(self, parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """The token response. Raises `ProtocolFault`."""
-        now = self.clock.now()
-        request = read_token_request(parameters)
-        client, assertion_key, assertion_end = self._authenticate(request, now)
-        access_id = str(uuid.uuid4())
-        redeemed = await self.database.write(
-            lambda connection: self._redeem(connection, client, request, assertion_key, assertion_end, access_id, now)
-        )
-        if isinstance(redeemed, ProtocolFault):
-            raise redeemed
-        code, account = redeemed
-        signer, issued = await self.signer(), int(now)
-        subject = tokens.pairwise(self._pairwise_key, client.sector, account.account_id)
-        id_token = tokens.id_token(
-            issuer=self.issuer,
-            client_id=client.client_id,
-            subject=subject,
-            account=account,
-            level=code["level"],
-            nonce=code["nonce"],
-            identifier=str(uuid.uuid4()),
-            authenticated_at=code["authenticated_at"],
-            now=issued,
-        )
-        lifetime = self.settings.access_token_lifetime
-        access = tokens.access_token(
-            issuer=self.issuer,
-            client_id=client.client_id,
-            subject=subject,
-            identifier=access_id,
-            lifetime=lifetime,
-            now=issued,
-        )
-        return {
-            "access_token": signer.sign(access, "at+jwt"),
-            "token_type": "Bearer",
-            "expires_in": lifetime,
-            "id_token": signer.sign(id_token),
-            "scope": "openid",
-        }
-
-    def _authenticate(self, request: TokenRequest, now: float) -> tuple[Client, str, float]:
-        """(client, key under which its assertion counts as used, until when) by `private_key_jwt`."""
-        from stelsel.base.jose import peek
-
-        try:
-            claimed = peek(request.client_assertion)[1].get("iss")
-            client = self.clients.get(claimed) if isinstance(claimed, str) else None
-            if client is None or request.client_id not in ("", client.client_id):
-                raise ProtocolFault("invalid_client", "the client is not known here", status=401)
-            claims = verify_assertion(request.client_assertion, client.keys)
-        except (Unauthenticated, BadRequest) as error:
-            raise ProtocolFault("invalid_client", f"client assertion: {error.detail}", status=401) from error
-        audiences = (self.issuer, f"{self.issuer}/oidc/token")
-        identifier = check_assertion(claims, client.client_id, audiences, now)
-        return client, f"{client.client_id}\0{identifier}", float(claims["exp"])
-
-    def _redeem(
-        self,
-        connection: Any,
-        client: Client,
-        request: TokenRequest,
-        assertion_key: str,
-        assertion_end: float,
-        access_id: str,
-        now: float,
-    ) -> tuple[dict[str, Any], Account] | ProtocolFault:
-        """Use up the assertion and the code. A fault is returned, not raised: what was used up stays so."""
-        store = self._store
-        if not store.put(connection, "assertion", assertion_key, {}, assertion_end):
-            return ProtocolFault("invalid_client", "this client assertion was used before (jti)", status=401)
-        code = store.take(connection, "code", request.code, now)
-        if code is None:
-            # Somebody has a code that was redeemed: take back what it gave (RFC 6749, section 4.1.2).
-            used = store.look(connection, "used-code", request.code, now)
-            if used is not None:
-                store.take(connection, "access", used["access"], now)
-            return ProtocolFault("invalid_grant", "the code is unknown, was used before or has expired")
-        try:
-            check_code(code, client.client_id, request)
-        except ProtocolFault as fault:
-            return fault
-        account = store.account(connection, code["account_id"])
-        if account is None:
-            return ProtocolFault("invalid_grant", "the account is gone")
-        end = now + self.settings.access_token_lifetime
-        store.put(connection, "used-code", request.code, {"access": access_id}, end)
-        access = {"account_id": account.account_id, "client_id": client.client_id, "wants_bsn": code["wants_bsn"]}
-        store.put(connection, "access", access_id, access, end)
-        return code, account
-
-    # UserInfo, logging out, and what is public
+        return await self._redemption.token(parameters, await self.signer())
 
     async def userinfo(self, access_token: str) -> str:
         """The signed UserInfo response (a JWT) for an access token. Raises `Unauthenticated`."""
-        now, signer = self.clock.now(), await self.signer()
-        try:
-            claims = signer.verify(access_token, "at+jwt")
-        except BadRequest as error:
-            raise Unauthenticated("the access token cannot be read") from error
-        if claims["iss"] != self.issuer or claims["exp"] <= now:
-            raise Unauthenticated("the access token has expired")
-        with self.database.read() as connection:
-            access = self._store.look(connection, "access", claims["jti"], now)
-            client = self.clients.get(claims["azp"])
-            account = None if access is None else self._store.account(connection, access["account_id"])
-            if access is None or client is None or account is None or access["client_id"] != client.client_id:
-                raise Unauthenticated("the access token was withdrawn")
-            answer = {"iss": self.issuer, "aud": client.client_id, "sub": claims["sub"]}
-            answer |= tokens.official_claims(account)
-            if access["wants_bsn"] and client.may_see_bsn and account.kind == "resident":
-                bsn = self._store.burgerservicenummer(connection, account.account_id)
-                answer |= {BSN_CLAIM: bsn} if bsn is not None else {}
-        return signer.sign(answer)
+        return await self._redemption.userinfo(access_token, await self.signer())
+
+    # Logging out, and what is public
 
     async def logout_hint(self, parameters: Mapping[str, str], session: Mapping[str, Any] | None) -> tuple[bool, str]:
         """(whether to end the session without asking, where to go then or empty) (RP-Initiated Logout 1.0).

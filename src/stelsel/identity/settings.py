@@ -8,14 +8,13 @@ from typing import Annotated
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet, RSAKey
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from stelsel.base.canonical import parse_object
 from stelsel.base.certificates import PublicKey
 from stelsel.base.errors import BadRequest, ConfigurationFault
 from stelsel.base.settings import Settings
+from stelsel.identity.keys import read_jwk_set
 from stelsel.identity.requests import Client, ClientKind
 from stelsel.identity.sessions import is_loopback
 
@@ -111,9 +110,10 @@ class IdentitySettings(Settings):
 def read_public_keys(path: Path) -> tuple[PublicKey, ...]:
     """The public keys in a file: PEM (one public key, or certificates) or a JWK Set. Raises `ConfigurationFault`."""
     try:
+        keys: list[object]
         content = path.read_bytes()
         if content.lstrip().startswith(b"{"):
-            keys = [_from_jwk(key) for key in KeySet.import_key_set(parse_object(content)).keys]  # type: ignore[arg-type]
+            keys = [key.public_key for key in read_jwk_set(parse_object(content))]
         elif b"BEGIN CERTIFICATE" in content:
             keys = [x509.load_pem_x509_certificates(content)[0].public_key()]
         else:
@@ -121,15 +121,9 @@ def read_public_keys(path: Path) -> tuple[PublicKey, ...]:
         allowed = tuple(key for key in keys if isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey))
         if len(allowed) == len(keys) and allowed:
             return allowed
-    except (OSError, ValueError, KeyError, TypeError, JoseError, BadRequest) as error:
+    except (OSError, ValueError, BadRequest) as error:
         raise ConfigurationFault(
             f"{path}: holds no public keys that can be read (key identity.clients.public_keys)",
             next_step="point it to a PEM public key, a PEM certificate or a JWK Set",
         ) from error
     raise ConfigurationFault(f"{path}: keys must be RSA or elliptic curve (key identity.clients.public_keys)")
-
-
-def _from_jwk(key: object) -> object:
-    if isinstance(key, ECKey | RSAKey):
-        return key.public_key
-    raise BadRequest("only RSA and elliptic curve keys can be used")

@@ -6,6 +6,7 @@ A login is bound to the browser that began it, the answer is taken once, and the
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,12 +15,14 @@ from starlette.responses import RedirectResponse, Response
 
 from stelsel.base.clock import Clock
 from stelsel.base.database import Database
+from stelsel.base.errors import BadGateway
 from stelsel.identity.assurance import Level
 from stelsel.identity.faults import LoginRefused
 from stelsel.identity.keys import Vault
 from stelsel.identity.relying_party import Identity, Pending, RelyingParty
 from stelsel.identity.sessions import Cookie, Sessions, new_secret
 from stelsel.identity.store import Store
+from stelsel.identity.throttle import Throttle
 
 _AWAY = 1800.0
 """Seconds that somebody may be away to log in."""
@@ -43,12 +46,17 @@ class SiteLogin:
         self._party, self._database, self._clock, self._vault = relying_party, database, clock, vault
         self._store = Store(vault)
         self._browser = Cookie("visitor", base_url)
+        self._begun = Throttle(burst=2000, rate=500)
         self._sessions = Sessions(database, vault, clock, Cookie("portal", base_url), idle=idle, absolute=absolute)
 
     async def begin(
         self, request: Request, *, back: str = "/", level: Level = "low", wants_bsn: bool = False, again: bool = False
     ) -> Response:
-        """Send the browser to the provider; afterwards it comes to `back`, a path on this site."""
+        """Send the browser to the provider; afterwards it comes to `back`, a path on this site.
+
+        Raises `TooMany`, `BadGateway`.
+        """
+        self._begun.spend("begin", self._clock.now())
         address, pending = await self._party.begin(level=level, wants_bsn=wants_bsn, again=again)
         browser, now = self._browser.read(request) or new_secret(), self._clock.now()
         kept = {"pending": pending.to_json(), "back": own_path(back), "browser": self._hashed(browser)}
@@ -99,7 +107,9 @@ class SiteLogin:
         `return_to` is a full address that the client registered at the provider.
         """
         identity = await self.identity(request)
-        address = await self._party.logout_address(identity, return_to) if identity is not None else None
+        address = None
+        with suppress(BadGateway):  # a provider that is down must not keep anybody logged in here
+            address = await self._party.logout_address(identity, return_to) if identity is not None else None
         response = RedirectResponse(address or return_to, status_code=303, headers={"Cache-Control": "no-store"})
         await self._sessions.end(request, response)
         return response

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stelsel.base.canonical import b64url
-from stelsel.identity.assurance import Level, acr
-from stelsel.identity.pages import Kind
+from stelsel.identity.assurance import ACR_VALUES, Level, acr
+from stelsel.identity.problems import Kind
 
 ID_TOKEN_LIFETIME = 300
 """Seconds: "SHOULD have an active lifetime no longer than five minutes" (OIDC-NLGOV, ID Tokens)."""
@@ -89,8 +89,6 @@ def official_claims(account: Account) -> dict[str, Any]:
 
 def discovery(issuer: str, algorithms: tuple[str, ...], assertion_algorithms: tuple[str, ...]) -> Mapping[str, Any]:
     """The discovery document (OpenID Connect Discovery 1.0; OIDC-NLGOV, Discovery document): only what is there."""
-    from stelsel.identity.assurance import ACR_VALUES
-
     return {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/oidc/authorize",
