@@ -112,7 +112,7 @@ def test_a_long_stream_stays_out_of_memory():
 
     list(generate(10))  # names and days are made once
     tracemalloc.start()
-    short, long = peak(10_000), peak(150_000)
+    short, long = peak(5_000), peak(80_000)
     tracemalloc.stop()
     assert long < short + 500_000
     assert long < 10_000_000

@@ -1,4 +1,4 @@
-"""Runs one small application as a process of its own, on loopback, until it is told to stop."""
+"""Runs one of the demo's small applications as a process of its own, on loopback, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stelsel.base import log
 from stelsel.base.errors import ConfigurationFault, Fault
@@ -44,6 +45,20 @@ def run(make: Callable[[], Any], address: str, close: Callable[[], Awaitable[Non
 
     uvloop.run(serve())
     return 0
+
+
+def with_version(app: ASGIApp, version: str) -> ASGIApp:
+    """The application with an `API-Version` header on every answer (API Design Rules, /core/version-header)."""
+
+    async def versioned(scope: Scope, receive: Receive, send: Send) -> None:
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"api-version", version.encode("ascii"))]
+            await send(message)
+
+        await app(scope, receive, add)
+
+    return versioned
 
 
 def _check(address: str) -> None:

@@ -22,7 +22,7 @@ from stelsel.demo.parking import API_VERSION, FIELD_TOO_MANY, FIELDS
 from stelsel.demo.parking.places import document, places
 from stelsel.demo.parking.question import Outcome, ask
 from stelsel.demo.people.municipalities import name_of
-from stelsel.demo.population_register.api import with_version
+from stelsel.demo.process import with_version
 from stelsel.privacy import bsn
 from stelsel.privacy.fields import words
 

@@ -9,7 +9,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stelsel.base.web import application, read_json
 from stelsel.demo.people.person import Person
@@ -26,6 +25,7 @@ from stelsel.demo.population_register.question import (
     read_question,
 )
 from stelsel.demo.population_register.store import Register, comparable
+from stelsel.demo.process import with_version
 
 _MAXIMUM_BODY = 32 * 1024
 
@@ -91,20 +91,6 @@ def _same(asked: str | None, known: str) -> bool:
     return asked is None or comparable(asked) == comparable(known)
 
 
-def with_version(app: ASGIApp, version: str = API_VERSION) -> ASGIApp:
-    """The application with an `API-Version` header on every answer (API Design Rules, /core/version-header)."""
-
-    async def versioned(scope: Scope, receive: Receive, send: Send) -> None:
-        async def add(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"api-version", version.encode("ascii"))]
-            await send(message)
-
-        await app(scope, receive, add)
-
-    return versioned
-
-
 def make_app(register: Register, today: Callable[[], date] | None = None) -> Any:
     """The whole application. `today` tells the day on which ages are counted: default the machine's own."""
-    return with_version(application(routes(register, today or date.today)))
+    return with_version(application(routes(register, today or date.today)), API_VERSION)
