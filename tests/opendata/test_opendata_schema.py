@@ -118,8 +118,9 @@ def test_the_dataset_that_comes_along_is_sound_and_a_typing_error_is_told(tmp_pa
 
 
 def test_codes_and_names_can_come_from_a_list(schema: Schema) -> None:
-    filled = with_codes(schema, "gemeente", {"GM0001": "Eenstad", "GM0002": "Tweedorp"})
-    assert filled.dimensions[0].codes == ("GM0001", "GM0002")
+    filled = with_codes(schema, "gemeente", {"GM0001": "Eenstad", "GM0002": "Tweedorp", "GM0003": ""})
+    assert filled.dimensions[0].codes == ("GM0001", "GM0002", "GM0003")
+    assert "GM0003" not in filled.dimensions[0].labels
     with pytest.raises(ConfigurationFault, match="gemeente"):
         with_codes(schema, "gemeente", {"'; DROP": "x"})
 

@@ -134,15 +134,15 @@ def _dataset(service: OpenData, request: Request) -> Response:
 
 
 def _rows(service: OpenData, request: Request) -> Response:
-    dataset = request.path_params["dataset"]
-    release, parameters = service.dataset(dataset), request.query_params.multi_items()
-    page = service.rows(dataset, parameters)
+    parameters = request.query_params.multi_items()
+    page = service.rows(request.path_params["dataset"], parameters)
+    release = page.release
     address = f"{service.base_url}/data/{release.dataset}.json"
     links = {"self": {"href": _address(address, parameters)}}
     headers = {}
     if page.next is not None:
-        others = [(name, value) for name, value in parameters if name != "_next"]
-        links["next"] = {"href": _address(address, [*others, ("_next", page.next)])}
+        others = [(name, value) for name, value in parameters if name.removeprefix("_") != "next"]
+        links["next"] = {"href": _address(address, [*others, ("next", page.next)])}
         headers["Link"] = f'<{links["next"]["href"]}>; rel="next"'
     document: dict[str, Any] = {
         "dataset": release.dataset,

@@ -95,25 +95,25 @@ _PROBLEM = {
 _DATASET = {"name": "dataset", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 64}}
 _QUESTION = [
     {
-        "name": "_sort",
+        "name": "sort",
         "in": "query",
         "description": "kolom om op te sorteren; met een min ervoor van hoog naar laag",
         "schema": {"type": "string"},
     },
     {
-        "name": "_limit",
+        "name": "limit",
         "in": "query",
         "description": f"aantal rijen; zonder deze parameter {DEFAULT_LIMIT} (JSON) of alle (CSV)",
         "schema": {"type": "integer", "minimum": 1, "maximum": MAXIMUM_LIMIT},
     },
     {
-        "name": "_next",
+        "name": "next",
         "in": "query",
         "description": "volgende bladzijde",
         "schema": {"type": "string", "maxLength": 1000},
     },
     {
-        "name": "_facet",
+        "name": "facet",
         "in": "query",
         "description": "kolom waarvan geteld wordt hoeveel rijen elke waarde hebben",
         "schema": {"type": "string"},

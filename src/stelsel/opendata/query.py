@@ -26,7 +26,8 @@ _MOST_FACET_VALUES = 100
 _BATCH = 2000
 _LAST = 2**53 - 1  # beyond every count, and still a number that JSON carries safely
 OPERATORS = {"": "=", "not": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-CONTROLS = ("_sort", "_limit", "_next", "_facet")
+CONTROLS = ("sort", "limit", "next", "facet")
+"""Lower camel case, as the API Design Rules have it; also understood with an underscore before it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Page:
-    """A part of the answer. `next` goes into the next question as `_next`; None when this was the last."""
+    """A part of the answer. `next` goes into the next question as `next`; None when this was the last."""
 
+    release: Release
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     next: str | None
@@ -61,28 +63,29 @@ class Page:
 
 
 def read_query(release: Release, parameters: Iterable[tuple[str, str]]) -> Query:
-    """A question out of the parameters of an address: `column=value`, `column[gte]=value`, `_sort=column` or
-    `_sort=-column`, `_limit`, `_next`, `_facet=column`. Raises `BadRequest` that names what exists."""
+    """A question out of the parameters of an address: `column=value`, `column[gte]=value`, `sort=column` or
+    `sort=-column`, `limit`, `next`, `facet=column`. Raises `BadRequest` that names what exists."""
     columns = column_names(release.schema)
     filters: list[Filter] = []
     facets: list[str] = []
     controls: dict[str, str] = {}
     for name, value in parameters:
-        if name == "_facet":
+        control = name.removeprefix("_")
+        if control == "facet":
             facets.append(_column(value, columns))
-        elif name in CONTROLS:
-            if name in controls:
-                raise BadRequest(f"{name} is given twice")
-            controls[name] = value
+        elif control in CONTROLS:
+            if control in controls:
+                raise BadRequest(f"{control} is given twice")
+            controls[control] = value
         else:
             filters.append(_filter(name, value, columns))
     if len(filters) > _MOST_FILTERS or len(facets) > len(columns):
         raise BadRequest(f"at most {_MOST_FILTERS} filters and {len(columns)} facets may be given")
-    sort = controls.get("_sort", "")
+    sort = controls.get("sort", "")
     descending = sort.startswith("-")
     sort = _column(sort.removeprefix("-"), columns) if sort else ""
-    limit = _whole(controls["_limit"], "_limit", 1, MAXIMUM_LIMIT) if "_limit" in controls else None
-    after = _read_next(release, controls["_next"], sort, descending) if "_next" in controls else None
+    limit = _whole(controls["limit"], "limit", 1, MAXIMUM_LIMIT) if "limit" in controls else None
+    after = _read_next(release, controls["next"], sort, descending) if "next" in controls else None
     return Query(tuple(filters), sort, descending, limit, after, tuple(dict.fromkeys(facets)))
 
 
@@ -119,17 +122,17 @@ def _whole(text: str, name: str, least: int, most: int) -> int:
 
 def _read_next(release: Release, token: str, sort: str, descending: bool) -> tuple[Any, int]:
     if len(token) > 1000:
-        raise BadRequest("_next is not one that was given out")
+        raise BadRequest("next is not one that was given out")
     value = parse_json(unb64url(token))
     if not isinstance(value, list) or len(value) != 5:
-        raise BadRequest("_next is not one that was given out")
+        raise BadRequest("next is not one that was given out")
     name, by, down, key, number = value
     if name != release.name:
         raise Conflict("a new release came out between two pages", next_step="begin again with the first page")
     kind = int if sort == COUNT else str
     sound = isinstance(number, int) and (isinstance(key, kind) if sort else key is None) and not isinstance(key, bool)
     if [by, down] != [sort, descending] or not sound or isinstance(number, bool):
-        raise BadRequest("_next belongs to a question with another sort", next_step="begin again with the first page")
+        raise BadRequest("next belongs to a question with another sort", next_step="begin again with the first page")
     return key, number
 
 
@@ -159,7 +162,7 @@ class Engine:
             document = [self.release.name, query.sort, query.descending, key, number]
             following = b64url(canonical(document))
         facets = {column: self._facet(cursor, query, column) for column in query.facets}
-        return Page(columns, [row[2:] for row in found], following, facets)
+        return Page(self.release, columns, [row[2:] for row in found], following, facets)
 
     def stream(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """All rows of the answer (or `limit` of them), a batch at a time."""

@@ -19,7 +19,7 @@ from stelsel.base.text import inert
 
 COUNT = "aantal"
 STATUS = "status"
-RESERVED_COLUMNS = frozenset({COUNT, STATUS, "nr"})
+RESERVED_COLUMNS = frozenset({COUNT, STATUS, "nr", "sort", "limit", "next", "facet"})
 RESERVED_NAMES = frozenset({"catalog", "openapi", "current"})
 
 WOO_GROUNDS = {
@@ -222,19 +222,21 @@ class Schema(Settings):
 
 
 def with_codes(schema: Schema, dimension: str, labels: Mapping[str, str]) -> Schema:
-    """The same dataset, with the codes and names of one dimension filled in from a list kept elsewhere.
+    """The same dataset, with the codes and names of one dimension filled in from a list kept elsewhere. A code
+    with an empty name is shown by its code.
 
     Raises `ConfigurationFault` when a code or a name cannot be published.
     """
     document = schema.model_dump()
     for one in document["dimensions"]:
         if one["name"] == dimension:
-            one["codes"], one["labels"] = tuple(labels), dict(labels)
+            one["codes"] = tuple(labels)
+            one["labels"] = {code: name for code, name in labels.items() if name}
     try:
         return Schema.model_validate(document)
     except ValidationError as error:
         raise ConfigurationFault(
-            f"the codes of dimension {dimension} cannot be used: {error.errors()[0]['msg']}",
+            f"the codes of dimension {dimension} cannot be used: {_first(error)}",
             next_step="correct the list of codes",
         ) from error
 
@@ -242,6 +244,11 @@ def with_codes(schema: Schema, dimension: str, labels: Mapping[str, str]) -> Sch
 def read_schema(path: Path) -> Schema:
     """The dataset declared in a TOML file. Raises `ConfigurationFault`, naming the key and the fix."""
     return read_toml(path, Schema)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return inert(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}", 200)
 
 
 def band_codes(bands: tuple[int, ...]) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ class OpenData:
         return engine.ask(read_query(engine.release, _pairs(filters)))
 
     def table(self, dataset: str, filters: Filters = ()) -> tuple[tuple[str, ...], list[tuple[Any, ...]], str | None]:
-        """(columns, rows, next) for a page to show; `next` goes back in as the filter `_next`."""
+        """(columns, rows, next) for a page to show; `next` goes back in as the filter `next`."""
         page = self.rows(dataset, filters)
         return page.columns, page.rows, page.next
 
