@@ -23,6 +23,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "id": "inwoners",
         "title": {"nl": "Inwoners", "en": "Residents"},
         "description": {"nl": "Wie waar woont", "en": "Who lives where"},
+        "population": "inwoners",
         "theme": "SOCI",
         "keywords": ["inwoners"],
         "columns": [

@@ -233,3 +233,19 @@ def test_every_address_that_the_document_tells_of_answers(client: Client) -> Non
     assert told["servers"] == [{"url": "https://register.example/data"}]
     for path in told["paths"]:
         assert client.get("/data" + path.replace("{dataset}", "inwoners")).status_code == 200
+
+
+def test_the_document_keeps_the_api_design_rules_that_can_be_seen_in_it(client: Client) -> None:
+    import re
+
+    told = client.get("/data/openapi.json").json()
+    assert set(told["info"]["contact"]) == {"name", "email", "url"}
+    for path, operations in told["paths"].items():
+        assert path == "/" or not path.endswith("/")
+        get = operations["get"]
+        assert all(
+            re.fullmatch("[a-z]+([A-Z][a-z]+)*", one["name"]) for one in get["parameters"] if one["in"] == "query"
+        )
+        for status, answer in get["responses"].items():
+            assert "API-Version" in answer["headers"]
+            assert status == "200" or list(answer["content"]) == ["application/problem+json"]

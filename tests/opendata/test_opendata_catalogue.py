@@ -25,7 +25,10 @@ _SHAPES = (
 def turtle(new_service: Callable[..., OpenData]) -> str:
     service = new_service()
     service.publish(Schema.model_validate(document()), people())
-    service.publish(Schema.model_validate(document(id="tweede", theme="REGI", licence="CC_BY_4_0")), people(seed=2))
+    service.publish(
+        Schema.model_validate(document(id="tweede", population="anderen", theme="REGI", licence="CC_BY_4_0")),
+        people(seed=2),
+    )
     return catalogue.turtle(catalogue.jsonld(service.datasets(), service.publisher, service.base_url)).decode()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from opendata_samples import NOW, people
+from opendata_samples import NOW, document, people
 
 from stelsel.base.clock import SetClock
 from stelsel.base.errors import Conflict, NotFound, Unavailable, Unprocessable
@@ -80,6 +80,14 @@ def test_a_correction_within_the_month_is_refused_and_the_first_stays_served(new
     with pytest.raises(Conflict, match="changed"):
         service.publish(schema, people(3001))
     assert service.table("inwoners")[1][0][2] == 3000
+
+
+def test_another_table_about_the_same_people_is_refused(new_service: Make, schema: Schema) -> None:
+    service = new_service()
+    service.publish(schema, people())
+    with pytest.raises(Conflict, match="about the same people"):
+        service.publish(Schema.model_validate(document(id="nog-een")), people())
+    assert service.publish(Schema.model_validate(document(id="nog-een", population="anderen")), people(seed=2)).rows
 
 
 def test_a_lower_minimum_than_the_node_allows_is_refused(new_service: Make, schema: Schema) -> None:

@@ -121,7 +121,7 @@ _QUESTION = [
 ]
 _HEADERS = {
     "API-Version": {"description": "versie van deze API", "schema": {"type": "string"}},
-    "Access-Control-Allow-Origin": {"description": "alle herkomsten mogen lezen", "schema": {"type": "string"}},
+    "access-control-allow-origin": {"description": "alle herkomsten mogen lezen", "schema": {"type": "string"}},
     "ETag": {"description": "verandert met elke uitgave", "schema": {"type": "string"}},
 }
 

@@ -167,6 +167,9 @@ class Schema(Settings):
     id: DatasetId = Field(description="name in addresses, small letters and hyphens")
     title: Bilingual = Field(description="title of the dataset")
     description: Bilingual = Field(description="what it tells, in a few sentences")
+    population: DatasetId = Field(
+        description="who is counted, such as residents: datasets with the same population are about the same people"
+    )
     theme: str = Field(description="data theme of the European Union, such as SOCI")
     keywords: tuple[Label, ...] = Field((), max_length=20, description="words to find it by, Dutch")
     licence: Literal["CC0", "CC_BY_4_0"] = Field("CC0", description="licence: CC0 or CC_BY_4_0")

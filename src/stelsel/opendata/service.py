@@ -59,6 +59,7 @@ class OpenData:
                 f"the dataset asks for a minimum frequency of {minimum}; this node allows {self._minimum_frequency}",
                 next_step="raise protection.minimum_frequency of the dataset",
             )
+        self._check_linked(schema, reference)
         counted = count(schema, source, reference)
         with self._releases.publishing(schema.id):
             before = [earlier(release) for release in self._releases.all(schema.id)]
@@ -73,6 +74,20 @@ class OpenData:
                 earlier=before,
             )
             return self._releases.write(schema, reference, protected.rows(), _facts(protected, moment(now)))
+
+    def _check_linked(self, schema: Schema, reference: date) -> None:
+        """Another table about the same people at about the same time could give away what this one hides (its totals
+        are the same): the two would have to be audited as one, and this version audits one dataset at a time."""
+        for name in self._releases.datasets():
+            for release in self._releases.all(name) if name != schema.id else ():
+                days = abs((release.reference - reference).days)
+                minimum = max(release.schema.protection.minimum_days_between, schema.protection.minimum_days_between)
+                if release.schema.population == schema.population and days < minimum:
+                    raise Conflict(
+                        f"release {release.name} of {name} is about the same people: what one table hides, the totals "
+                        "of the other could give away",
+                        next_step="make it a dimension of the same dataset, or choose another reference date",
+                    )
 
     def datasets(self) -> list[Release]:
         """The current release of each dataset."""
