@@ -328,6 +328,35 @@ def test_key_files_are_for_this_user_only(folder: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "new" / "secret.key").stat().st_mode) == 0o600
 
 
+def test_of_two_processes_that_start_at_once_the_key_of_one_counts_for_both(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from stelsel.identity.keys import Vault
+
+    with ThreadPoolExecutor(8) as pool:
+        vaults = list(pool.map(lambda _: Vault.open(tmp_path / "new"), range(8)))
+    assert len({vault.key("pairwise") for vault in vaults}) == 1
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["secret.key"]
+
+
+def test_after_a_restart_people_keep_their_pseudonym_and_the_provider_its_keys(folder: Path, tmp_path: Path) -> None:
+    subjects, keys = set(), set()
+
+    async def first(here: World) -> None:
+        subjects.add(peek((await here.redeem(await here.code())).json()["id_token"])[1]["sub"])
+        keys.add((await here.backend.get(f"{here.issuer}/oidc/jwks")).text)
+
+    async def second(here: World) -> None:
+        keys.add((await here.backend.get(f"{here.issuer}/oidc/jwks")).text)
+        subjects.add(peek((await here.redeem(await here.code())).json()["id_token"])[1]["sub"])
+
+    database = tmp_path / "node.db"
+    converse(folder, first, database_file=database)
+    converse(folder, second, database_file=database)
+    assert len(subjects) == 1
+    assert len(keys) == 1
+
+
 def test_cookies_cannot_be_read_by_scripts_and_are_bound_to_https_elsewhere() -> None:
     from starlette.responses import Response
 

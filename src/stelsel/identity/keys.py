@@ -168,8 +168,8 @@ def read_or_make(path: Path, make: Any) -> bytes:
         raise ConfigurationFault(f"{path}: cannot be read ({error.strerror})") from error
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     content: bytes = make()
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, content)
         os.fsync(descriptor)

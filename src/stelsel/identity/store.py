@@ -25,7 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
 from stelsel.base.database import metadata
 from stelsel.identity.assurance import Level
@@ -160,20 +160,16 @@ class Store:
 
     def add_passkey(self, connection: Connection, passkey: Passkey, now: float) -> bool:
         """Keep a new passkey; False when its credential id is already known."""
-        try:
-            connection.execute(
-                insert(_passkeys).values(
-                    credential_id=passkey.credential_id,
-                    account_id=passkey.account_id,
-                    public_key=passkey.public_key,
-                    sign_count=passkey.sign_count,
-                    level=passkey.level,
-                    made_at=now,
-                )
-            )
-        except IntegrityError:
-            return False
-        return True
+        return _insert_once(
+            connection,
+            _passkeys,
+            credential_id=passkey.credential_id,
+            account_id=passkey.account_id,
+            public_key=passkey.public_key,
+            sign_count=passkey.sign_count,
+            level=passkey.level,
+            made_at=now,
+        )
 
     def passkey(self, connection: Connection, credential_id: bytes) -> Passkey | None:
         """The passkey by its credential id."""
@@ -249,15 +245,8 @@ class Store:
 
     def put(self, connection: Connection, kind: SingleUse, key: str, value: dict[str, Any], expires_at: float) -> bool:
         """Keep a record that can be taken once; False when there is one under this key already."""
-        try:
-            connection.execute(
-                insert(_single_use).values(
-                    hashed=self._vault.hashed(kind, key), value=json.dumps(value), expires_at=expires_at
-                )
-            )
-        except IntegrityError:
-            return False
-        return True
+        hashed = self._vault.hashed(kind, key)
+        return _insert_once(connection, _single_use, hashed=hashed, value=json.dumps(value), expires_at=expires_at)
 
     def take(self, connection: Connection, kind: SingleUse, key: str, now: float) -> dict[str, Any] | None:
         """The record, which is then gone; None when it is not there, was taken or has expired."""
@@ -319,6 +308,13 @@ class Store:
         connection.execute(delete(_single_use).where(_single_use.c.expires_at <= now))
         connection.execute(delete(_sessions).where(_sessions.c.idle_until <= now))
         connection.execute(delete(_activation_codes).where(_activation_codes.c.expires_at <= now))
+
+
+def _insert_once(connection: Connection, table: Table, **values: Any) -> bool:
+    """Insert a row; False when its key is taken. An error would end the transaction on PostgreSQL."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    done = connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+    return done.rowcount == 1
 
 
 def _passkey(row: Any) -> Passkey:
