@@ -98,7 +98,7 @@ def _all_batches(loaded: list[Person], people: Iterator[Person]) -> Iterator[lis
 
 
 class Register:
-    """Searches a register that was built before. Every search is one indexed query, well under a millisecond."""
+    """Searches a register that was built before. Every search is one indexed query: at most milliseconds."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
