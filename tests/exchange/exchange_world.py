@@ -188,10 +188,14 @@ class Backend:
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
     connections: int = 0
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 method, target, _ = head[0].split(" ")
@@ -389,4 +393,7 @@ async def a_world(
         await outway.stop(0.2)
         await inway.stop(0.2)
         backend.close()
+        for task in service.tasks:
+            task.cancel()
+        await asyncio.gather(*service.tasks, return_exceptions=True)
         await asyncio.sleep(0.01)

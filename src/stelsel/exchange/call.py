@@ -193,7 +193,7 @@ class Call:
             return await self._done
         finally:
             self.upstream = None
-            upstream.detach()
+            upstream.detach(self)
 
     def _first_bytes(self, head: bytes) -> bytes:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -222,7 +222,7 @@ class Call:
                     raise
                 fresh = True
             finally:
-                upstream.detach()
+                upstream.detach(sink)
 
     # --- the answer, from upstream ---
 

@@ -89,9 +89,12 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self.transport.pause_reading()
 
-    def detach(self) -> None:
-        """The exchange is given up: nobody waits for the answer any more, so the connection is of no use."""
-        if self._sink is not None:
+    def detach(self, sink: Sink) -> None:
+        """`sink` waits no longer. If its answer was not complete, the connection is of no use to anyone else.
+
+        If it was, the connection may serve another exchange already, which must not notice.
+        """
+        if self._sink is sink:
             self._sink = None
             self.abort()
 
@@ -236,7 +239,10 @@ class Pool:
             self._open.add(connection)
             return connection
         except OSError as error:
-            raise BadGateway("no connection could be made to the party behind us") from error
+            raise BadGateway(
+                "no connection could be made to the party behind us",
+                next_step="see whether it runs, and whether it can be reached from here: stelsel explain",
+            ) from error
         finally:
             self._connecting -= 1
             if self.size < self._maximum:
