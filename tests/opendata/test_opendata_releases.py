@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from opendata_samples import NOW, document, people
+from opendata_samples import COLUMNS, NOW, document, people
 
 from stelsel.base.clock import SetClock
 from stelsel.base.errors import Conflict, NotFound, Unavailable, Unprocessable
 from stelsel.opendata import release as releases_module
 from stelsel.opendata.schema import Schema
 from stelsel.opendata.service import OpenData
+from stelsel.opendata.sources import SqliteSource
 
 Make = Callable[..., OpenData]
 _MONTH = 31 * 86400
@@ -90,6 +93,22 @@ def test_another_table_about_the_same_people_is_refused(new_service: Make, schem
     assert service.publish(Schema.model_validate(document(id="nog-een", population="anderen")), people(seed=2)).rows
 
 
+def test_publishing_apart_spares_this_process_and_hands_back_what_is_wrong(
+    new_service: Make, schema: Schema, tmp_path: Path
+) -> None:
+    path = tmp_path / "people.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE persons (bsn, gemeente_code, geboren)")
+        connection.executemany("INSERT INTO persons VALUES (?, ?, ?)", people().rows(COLUMNS))
+        connection.commit()
+    service = new_service()
+    assert service.publish_apart(schema, SqliteSource(path, "SELECT * FROM persons")).name == "2026-11-01.1"
+    assert service.dataset("inwoners").name == "2026-11-01.1"
+    with pytest.raises(Unprocessable, match="does not classify: extra") as caught:
+        service.publish_apart(schema, SqliteSource(path, "SELECT *, 1 AS extra FROM persons"))
+    assert "classify each" in caught.value.next_step
+
+
 def test_a_lower_minimum_than_the_node_allows_is_refused(new_service: Make, schema: Schema) -> None:
     with pytest.raises(Unprocessable, match="minimum frequency of 10"):
         new_service(minimum_frequency=20).publish(schema, people())
@@ -120,11 +139,12 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from opendata_samples import NOW, document, people
+from opendata_samples import COLUMNS, NOW, document, people
 from stelsel.base.clock import SetClock
 from stelsel.opendata import release
 from stelsel.opendata.schema import Schema
 from stelsel.opendata.service import OpenData
+from stelsel.opendata.sources import SqliteSource
 from stelsel.opendata.settings import Publisher
 release._write_durably = lambda path, data: os.kill(os.getpid(), signal.SIGKILL)
 clock = SetClock(NOW + 31 * 86400)

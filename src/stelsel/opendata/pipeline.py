@@ -1,4 +1,10 @@
-"""From counts to a table that may be published: suppress, audit, suppress more; or refuse."""
+"""From counts to a table that may be published: suppress, audit, suppress more; or refuse.
+
+What is proven is that the published sums leave every suppressed cell a range at least as wide as the minimum
+frequency, jointly with earlier releases of the same reference date. Not covered: what a reader who knows the method
+by heart concludes from the choice of cells, what readers know from elsewhere, and two releases further apart in time
+than `minimum_days_between`, whose difference is the sum of all births, deaths and moves between them.
+"""
 
 from __future__ import annotations
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from datetime import date
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from stelsel.base.clock import Clock, SystemClock, moment
-from stelsel.base.errors import Conflict, Unprocessable
+from stelsel.base.clock import Clock, SetClock, SystemClock, moment
+from stelsel.base.errors import Conflict, Unavailable, Unprocessable
 from stelsel.opendata.counting import Source, count
 from stelsel.opendata.pipeline import Protected, protect
 from stelsel.opendata.query import Engine, Page, read_query
@@ -75,6 +79,31 @@ class OpenData:
             )
             return self._releases.write(schema, reference, protected.rows(), _facts(protected, moment(now)))
 
+    def publish_apart(self, schema: Schema, source: Source, *, reference: date | None = None) -> Release:
+        """As `publish`, in a process of its own: a node that carries exchanges keeps its memory and its pace.
+
+        `source` must be one that can be handed to another process, as `SqliteSource` can.
+        """
+        job = partial(
+            _publish,
+            self.folder,
+            self.publisher,
+            self.base_url,
+            self._minimum_frequency,
+            self._clock.now(),
+            schema,
+            source,
+        )
+        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
+            try:
+                name = process.submit(job, reference).result()
+            except BrokenProcessPool as error:
+                raise Unavailable(
+                    "the process that was publishing was ended from outside; nothing was published",
+                    next_step="publish again, with more memory if that was lacking",
+                ) from error
+        return next(release for release in self._releases.all(schema.id) if release.name == name)
+
     def _check_linked(self, schema: Schema, reference: date) -> None:
         """Another table about the same people at about the same time could give away what this one hides (its totals
         are the same): the two would have to be audited as one, and this version audits one dataset at a time."""
@@ -128,6 +157,20 @@ class OpenData:
             if engine is None or engine.release.name != release.name:
                 engine = self._engines[dataset] = Engine(release)
             return engine
+
+
+def _publish(
+    folder: Path,
+    publisher: Publisher,
+    base_url: str,
+    minimum_frequency: int,
+    now: float,
+    schema: Schema,
+    source: Source,
+    reference: date | None,
+) -> str:
+    service = OpenData(folder, publisher, base_url, minimum_frequency=minimum_frequency, clock=SetClock(now))
+    return service.publish(schema, source, reference=reference).name
 
 
 def _pairs(filters: Filters) -> Iterable[tuple[str, str]]:
