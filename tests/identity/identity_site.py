@@ -239,13 +239,14 @@ async def world(
         )
         login = SiteLogin(relying_party=party, database=database, folder=folder, clock=clock, base_url=issuer)
         app = application(routes(provider, PlainPages()) + site_routes(login, issuer))
-        await provider.start()
         try:
+            await provider.start()
             async with serving(wrap(app), listener):
                 yield World(issuer, provider, party, browser, backend, clock, database)
         finally:
             await provider.stop()
             database.close()
+            listener.close()
 
 
 def site_routes(login: SiteLogin, issuer: str) -> list[BaseRoute]:

@@ -328,6 +328,19 @@ def test_key_files_are_for_this_user_only(folder: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "new" / "secret.key").stat().st_mode) == 0o600
 
 
+def test_a_broken_signing_key_stops_the_start_with_the_file_and_the_fix(folder: Path) -> None:
+    from stelsel.base.errors import ConfigurationFault
+
+    (folder / "signing.pem").write_text("nonsense")
+
+    async def conversation(here: World) -> None:
+        raise AssertionError("it started")
+
+    with pytest.raises(ConfigurationFault) as refused:
+        converse(folder, conversation)
+    assert "signing.pem" in refused.value.detail
+
+
 def test_of_two_processes_that_start_at_once_the_key_of_one_counts_for_both(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

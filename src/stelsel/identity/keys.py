@@ -94,6 +94,11 @@ class TokenSigner:
         read_or_make(path, _new_key)
         return cls(_import(path), older)
 
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Whether there is a key in `folder` already."""
+        return (folder / "signing.pem").exists()
+
     def sign(self, claims: dict[str, Any], kind: str = "JWT") -> str:
         """A signed JWT of `claims`; `kind` is its `typ` (RFC 8725, section 3.11: kinds cannot be swapped)."""
         header = {"alg": SIGNING_ALGORITHM, "kid": self.key_id, "typ": kind}

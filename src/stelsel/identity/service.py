@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from stelsel.base.clock import Clock
 from stelsel.base.database import Database
-from stelsel.base.errors import BadRequest, Unauthenticated, Unavailable, Unprocessable
+from stelsel.base.errors import BadRequest, Fault, Unauthenticated, Unavailable, Unprocessable
 from stelsel.base.log import logger
 from stelsel.base.text import inert
 from stelsel.identity import tokens
@@ -100,8 +100,13 @@ class OpenIdProvider:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin reading (the first time: making) the signing key in a thread, and sweeping what has expired."""
+        """Read the signing key, and begin sweeping what has expired.
+
+        The first time the key is still being made, in a thread, when this returns. Raises `ConfigurationFault`.
+        """
         self._opening = asyncio.create_task(asyncio.to_thread(TokenSigner.open, self._folder))
+        if TokenSigner.exists(self._folder):
+            await self._opening
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
@@ -109,7 +114,7 @@ class OpenIdProvider:
         for task in (self._sweeper, self._opening):
             if task is not None:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
+                with suppress(asyncio.CancelledError, Fault):
                     await task
 
     async def signer(self) -> TokenSigner:
