@@ -55,6 +55,7 @@ def test_from_publication_to_token_to_revocation(country: Country, terms: Terms)
             (listed,) = await consumer.directory_services(name="PERSON")
             assert (listed.peer.peer_id, listed.description) == (PROVIDER, "Personen zoeken")
             assert await consumer.directory_services(peer_id=OTHER) == []
+            await until(lambda: CONSUMER in country.directory.agreements.peer_names())
             assert {peer.peer_id for peer in await consumer.directory_peers()} == {DIRECTORY, PROVIDER, CONSUMER}
 
             changes: list[int] = []
@@ -310,6 +311,7 @@ def test_nothing_is_sent_to_another_peer_that_answers_at_the_address(country: Co
     async def scenario() -> None:
         async with country.running():
             consumer = country.consumer.agreements
+            await until(lambda: PROVIDER in country.directory.agreements.peer_names())
             await country.provider.down()
             country.other.port = country.provider.port  # another peer of the group, with a good certificate
             await country.other.up()

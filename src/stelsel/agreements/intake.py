@@ -56,7 +56,7 @@ class Intake:
         clients: PeerClients,
         anchors: TrustAnchors,
         group: Group,
-        peer_id: str,
+        certificate: Certificate,
         services: frozenset[str],
         address_of: Callable[[str], Awaitable[str]],
     ) -> None:
@@ -64,7 +64,8 @@ class Intake:
         self._clients = clients
         self._anchors = anchors
         self._group = group
-        self._peer_id = peer_id
+        self._peer_id = certificate.peer_id
+        self._thumbprint = certificate.thumbprint
         self._services = services
         self._address_of = address_of
         self._chains: dict[tuple[str, str], tuple[bytes, ...]] = {}
@@ -117,7 +118,7 @@ class Intake:
         own = submission.certificate
         if thumbprint == own.thumbprint and self._holds((own.der,), now):
             return (own.der,)  # the very certificate that this connection proved possession of
-        if self._signers.get(thumbprint, own.peer_id) != own.peer_id:
+        if thumbprint == self._thumbprint or self._signers.get(thumbprint, own.peer_id) != own.peer_id:
             raise PeerIdSignatureMismatch("the signature is by another peer than the one that submits it")
         chain = self._chains.get((own.peer_id, thumbprint))
         if chain is not None:

@@ -45,23 +45,27 @@ class Outbox:
         self._send = send
         self._awake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
+        self._stopped = False
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._failing: set[str] = set()
 
     async def start(self) -> None:
         """Begin sending; what was left from before goes first."""
+        self._stopped = False
         self._awake.set()
         self._worker = asyncio.create_task(self._run(), name="agreements-outbox")
 
     async def stop(self) -> None:
         """Stop sending. What was not delivered stays in the outbox."""
-        tasks = [task for task in (self._worker, *self._busy.values()) if task is not None]
-        self._worker, self._busy = None, {}
+        self._stopped = True
+        self._awake.set()
+        if self._worker is not None:
+            await self._worker
+            self._worker = None
+        tasks = list(self._busy.values())
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
         """There is something new in the outbox."""
@@ -72,7 +76,7 @@ class Outbox:
         return peer_id in self._failing
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopped:
             self._awake.clear()
             try:
                 wait = await self._round()
@@ -80,7 +84,8 @@ class Outbox:
                 _log.error("the outbox stumbled and goes on", exc_info=error)
                 wait = 1.0
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._awake.wait()
 
     async def _round(self) -> float | None:
         """Start sending what is due; seconds until there is more to do, None when nothing waits."""

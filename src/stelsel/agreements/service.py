@@ -81,7 +81,7 @@ class Agreements:
             clients=self._clients,
             anchors=anchors,
             group=group,
-            peer_id=self.peer_id,
+            certificate=keypair.certificate,
             services=self._offered,
             address_of=self.manager_address_of,
         )
@@ -370,7 +370,8 @@ class Agreements:
         if delivery.kind == "announce":
             await self._clients.put(delivery.peer_id, address, "/v1/announce")
             return
-        known = self._known(delivery.content_hash)
+        async with self._changing:  # what is in the outbox may be a moment ahead of what is in memory
+            known = self._known(delivery.content_hash)
         kind = "accept" if delivery.kind == "submit" else delivery.kind
         body = {"content": known.contract.content, "signature": known.signatures[self.peer_id, kind].compact}
         if delivery.kind == "submit":
