@@ -101,6 +101,14 @@ class Log:
             start = rows[-1].number + 1
             left = None if left is None else left - len(rows)
 
+    def about(self, peer_id: str, limit: int) -> list[Entry]:
+        """The newest entries about one peer, newest first, at most `limit`; obligations concern no one peer."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(LOG).where(LOG.c.peer == peer_id).order_by(LOG.c.number.desc()).limit(limit)
+            ).all()
+        return [_entry(row) for row in rows]
+
     def entry(self, index: int) -> Entry:
         """One entry. Raises `NotFound`."""
         with self._database.read() as connection:
