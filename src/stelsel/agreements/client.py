@@ -76,9 +76,12 @@ class PeerClients:
         self._context = keypair.client_context(anchors)
         self._own_address = own_address
         self._clients: dict[str, httpx.AsyncClient] = {}
+        self._closed = False
 
     def of(self, peer_id: str) -> httpx.AsyncClient:
         """The client for this peer. It has no base address; it follows no redirects."""
+        if self._closed:
+            raise Unavailable("this node is stopping")
         client = self._clients.get(peer_id)
         if client is None:
             client = httpx.AsyncClient(
@@ -92,7 +95,8 @@ class PeerClients:
         return client
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, for good."""
+        self._closed = True
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             await client.aclose()

@@ -24,6 +24,7 @@ from stelsel.base.text import inert
 LONGEST_WAIT = 300.0
 """Seconds between two attempts at most (Digikoppeling 3.4.3)."""
 _FIRST_WAIT = 0.2
+_PARTING = 1.0  # seconds that a message under way gets when we stop
 _AT_ONCE = 16  # peers that are written to at the same time
 
 _log = logger("agreements")
@@ -63,6 +64,8 @@ class Outbox:
             await self._worker
             self._worker = None
         tasks = list(self._busy.values())
+        if tasks:  # what is under way gets a moment to end well: a connection cut half-way may be left behind
+            await asyncio.wait(tasks, timeout=_PARTING)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,6 +119,8 @@ class Outbox:
 
     async def _deliver_all(self, messages: list[Delivery]) -> None:
         for delivery in messages:
+            if self._stopped:
+                return
             await self._deliver(delivery)
 
     async def _deliver(self, delivery: Delivery) -> None:
