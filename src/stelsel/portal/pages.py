@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -84,13 +84,16 @@ class Renderer:
         signed_in: bool = False,
         status: int = 200,
         form_action: str = "",
+        here: str = "",
         **view: Any,
     ) -> Response:
         """The page that `template` makes of `view`.
 
         `title` and other pairs of text are (Dutch, English); `navigation` are (address, key of the frame's words).
         In templates: `t(key)` a frame word, `say(dutch, english)` or `say(pair)` the reader's language, `when(ms)` and
-        `day(seconds)` moments in Dutch time. `form_action` is an origin beside our own to which a form may lead.
+        `day(seconds)` moments in Dutch time. `form_action` is an
+        origin beside our own to which a form may lead; `here` is where a
+        GET shows this page again, in the other language, when that is not the address that was just asked.
         """
         language = language_of(request)
         other: Language = "en" if language == "nl" else "nl"
@@ -115,7 +118,7 @@ class Renderer:
             other_language={
                 "code": other,
                 "label": word("other_language", language),
-                "href": _with_language(request, other),
+                "href": _with_language(here or _address(request), other),
             },
             signed_in=signed_in,
             **view,
@@ -132,8 +135,9 @@ class Renderer:
 def language_of(request: Request) -> Language:
     """The reader's language: as asked just now, as chosen before, or Dutch."""
     for wanted in (request.query_params.get("taal"), request.cookies.get(LANGUAGE_COOKIE)):
-        if wanted == "nl" or wanted == "en":
-            return wanted
+        for language in LANGUAGES:
+            if wanted == language:
+                return language
     return "nl"
 
 
@@ -164,7 +168,11 @@ def _policy(form_action: str) -> str:
     )
 
 
-def _with_language(request: Request, language: Language) -> str:
-    """This page's address in another language. Only names and values that were in the query come back, encoded."""
-    query: Mapping[str, str] = dict(request.query_params) | {"taal": language}
-    return f"{request.url.path}?{urlencode(query)}"
+def _address(request: Request) -> str:
+    return f"{request.url.path}?{urlencode(dict(request.query_params))}"
+
+
+def _with_language(address: str, language: Language) -> str:
+    """A path on this site, asked in another language. Names and values of its query come back encoded."""
+    path, _, query = address.partition("?")
+    return f"{path}?{urlencode(dict(parse_qsl(query)) | {'taal': language})}"

@@ -21,6 +21,7 @@ from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import Clock
 from stelsel.base.database import Database
 from stelsel.base.errors import Fault, NotFound
+from stelsel.base.ids import new_span_id
 from stelsel.base.log import logger
 from stelsel.base.web import application, problem_response
 from stelsel.identity.faults import LoginCancelled
@@ -28,6 +29,7 @@ from stelsel.identity.relying_party import Identity, RelyingParty
 from stelsel.identity.site import SiteLogin, own_path
 from stelsel.ledger.service import Ledger
 from stelsel.opendata.service import OpenData
+from stelsel.portal import faults, trust
 from stelsel.portal.login import LoginPages
 from stelsel.portal.pages import Renderer
 from stelsel.portal.settings import PortalSettings
@@ -36,6 +38,7 @@ from stelsel.steering.service import Steering
 _log = logger("portal")
 _STATIC = Path(__file__).parent / "static"
 RETURN_PATH = "/inloggen/terug"
+CANCELLED_PATH = "/inloggen/geannuleerd"
 
 Page = Callable[[Request], Awaitable[Response]]
 
@@ -64,7 +67,7 @@ class Portal:
         self.organisation = keypair.certificate.peer_name
         self.outway = outway
         self.renderer = Renderer(self.organisation, demo=settings.demo)
-        self.pages = LoginPages(self.renderer)
+        self.pages = LoginPages(self.renderer, agreements.peer_names)
         """The pages of the OpenID Provider, for a node that is one."""
         # The outway and the provider are addresses of our own configuration; a proxy has no part in reaching them.
         self.http = httpx.AsyncClient(timeout=30, trust_env=False, limits=httpx.Limits(max_connections=100))
@@ -104,7 +107,9 @@ class Portal:
             Route("/", self.home),
             Route("/inloggen", self.begin_login),
             Route(RETURN_PATH, self.finish_login),
+            Route(CANCELLED_PATH, self.cancelled),
             Route("/uitloggen", self.end_login),
+            trust.route(self.agreements.group.trust_anchors),
             *official.routes(self),
             *(resident.routes(self) if self.settings.residents else []),
             *(builder.routes(self) if self.opendata is not None else []),
@@ -114,6 +119,7 @@ class Portal:
         app = application([*routes, *pages], middleware=[Middleware(_SafeHeaders)])
         app.add_exception_handler(Fault, self._on_fault)
         app.add_exception_handler(HTTPException, self._on_http_exception)
+        app.add_exception_handler(Exception, self._on_mistake)
         return app
 
     # -- what pages use ------------------------------------------------------------------------------------------
@@ -173,7 +179,10 @@ class Portal:
         try:
             return await self.login.finish(request)
         except LoginCancelled:
-            return await self.page(request, "cancelled.html", title=("U bent niet ingelogd", "You are not logged in"))
+            return RedirectResponse(CANCELLED_PATH, status_code=303, headers={"Cache-Control": "no-store"})
+
+    async def cancelled(self, request: Request) -> Response:
+        return await self.page(request, "cancelled.html", title=("U bent niet ingelogd", "You are not logged in"))
 
     async def end_login(self, request: Request) -> Response:
         if await self.login.identity(request) is None:
@@ -183,13 +192,7 @@ class Portal:
     async def _on_fault(self, request: Request, error: Exception) -> Response:
         if not isinstance(error, Fault):
             raise error
-        if not _wants_html(request):
-            return problem_response(error)
-        response = await self.page(
-            request, "fault.html", title=(_DUTCH.get(error.status, _DUTCH[500]), error.title), fault=error
-        )
-        response.status_code = error.status
-        return response
+        return await self._explain(request, error, error.status) if _wants_html(request) else problem_response(error)
 
     async def _on_http_exception(self, request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
@@ -198,24 +201,39 @@ class Portal:
             NotFound("There is no page at this address.") if error.status_code == 404 else Fault(error.detail)
         )
         if _wants_html(request):
-            response = await self._on_fault(request, fault)
-        else:
-            response = problem_response(fault)
+            return await self._explain(request, fault, error.status_code)
+        response = problem_response(fault)
         response.status_code = error.status_code
         return response
 
+    async def _on_mistake(self, request: Request, error: Exception) -> Response:
+        incident = new_span_id()
+        _log.error("mistake", incident=incident, exc_info=error)
+        fault = Fault("We made a mistake; the operator can find it by its number.", incident=incident)
+        # Who is logged in is not asked here: that may be the very thing that goes wrong.
+        return self._fault_page(request, fault, 500, []) if _wants_html(request) else problem_response(fault)
 
-_DUTCH = {
-    400: "Deze vraag begrijpen we niet",
-    401: "U bent niet ingelogd",
-    403: "Dit mag niet",
-    404: "Deze pagina bestaat niet",
-    409: "Dit kan nu niet",
-    422: "Dit kunnen we niet verwerken",
-    500: "Er ging bij ons iets mis",
-    502: "De organisatie hierachter gaf geen bruikbaar antwoord",
-    503: "Dit kan op dit moment niet",
-}
+    async def _explain(self, request: Request, fault: Fault, status: int) -> Response:
+        signed_in = await self.login.identity(request) is not None
+        return self._fault_page(request, fault, status, self._navigation(), signed_in=signed_in)
+
+    def _fault_page(
+        self, request: Request, fault: Fault, status: int, navigation: list[tuple[str, str]], *, signed_in: bool = False
+    ) -> Response:
+        words = faults.words_for(fault.kind, status)
+        return self.renderer.page(
+            request,
+            "fault.html",
+            title=words.title,
+            navigation=navigation,
+            signed_in=signed_in,
+            status=status,
+            # An answer of the provider can be used once; its address holds a code that has no place in a link.
+            here="/" if request.url.path == RETURN_PATH or request.method != "GET" else "",
+            words=words,
+            fault=fault,
+            retry=fault.kind == "login-refused",
+        )
 
 
 def _wants_html(request: Request) -> bool:
