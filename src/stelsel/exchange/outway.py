@@ -15,7 +15,7 @@ from functools import lru_cache
 from stelsel.agreements.fsc_errors import MethodUnsupported
 from stelsel.agreements.group import Group
 from stelsel.agreements.services import Service
-from stelsel.agreements.tokens import Token
+from stelsel.agreements.tokens import Token, TokenClaims
 from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadGateway, BadRequest, Fault
@@ -34,7 +34,7 @@ from stelsel.privacy.decision import decide
 from stelsel.privacy.request import read_request
 from stelsel.privacy.subjects import SubjectReferences
 
-_AUDIENCE = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\])(?::([0-9]{1,5}))?/?")
+AUDIENCE = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\])(?::([0-9]{1,5}))?/?")
 _TOKEN_REFUSED = frozenset((b"ERROR_CODE_ACCESS_TOKEN_EXPIRED", b"ERROR_CODE_ACCESS_TOKEN_INVALID"))
 
 
@@ -119,9 +119,12 @@ class Outway(Gateway):
                     next_step="see the agreements with: stelsel agreement list",
                 )
             return Route(agreement.provider, agreement.service, agreement, origin_form(call.head.target))
+        return self._routes().by_path(call.head.target, now)
+
+    def _routes(self) -> RoutingTable:
         if self._table is None:
             self._table = RoutingTable(self._agreements.agreements(), self._keypair.certificate, self._settings.aliases)
-        return self._table.by_path(call.head.target, now)
+        return self._table
 
     def _forget_table(self) -> None:
         self._table = None
@@ -193,16 +196,33 @@ class Outway(Gateway):
         )
         return not await call.relay(pool, forwarded, dress, first_look=first_look)
 
+    async def reach(self, claims: TokenClaims) -> None:
+        """Make sure that there is a trusted connection to the inway in a token. Raises a `Fault` that says why not."""
+        pool = self._pool(claims.audience, claims.provider)
+        pool.give_back(await pool.acquire(fresh=True))
+
+    def route(self, where: str, now: float) -> Route:
+        """Where `where` leads: a grant hash, an alias, or `provider peer id/service`. Raises a `Fault`."""
+        if where.startswith("$"):
+            agreement = self._agreements.agreement(where)
+            if agreement is None or agreement.consumer != self._keypair.certificate.peer_id:
+                raise UnknownGrantHash(
+                    "this organisation has no agreement with this hash",
+                    next_step="see the agreements with: stelsel agreement list",
+                )
+            return Route(agreement.provider, agreement.service, agreement, b"/")
+        return self._routes().by_path(f"/{where.strip('/')}/".encode("utf-8", "replace"), now)
+
     def _pool(self, audience: str, peer_id: str) -> Pool:
         pool = self._pools.get((audience, peer_id))
         if pool is None:
-            match = _AUDIENCE.fullmatch(audience)
+            match = AUDIENCE.fullmatch(audience)
             if match is None:
                 raise BadGateway("the access token does not say at which address the inway is")
             host, port = match[1].strip("[]"), int(match[2] or 443)
             self._hosts[audience] = f"{match[1]}:{port}".encode()
             pool = self._pools[audience, peer_id] = Pool(
-                _Connector(host, port, peer_id, self._tls, WireLimits(body=self.limits.maximum_body)),
+                InwayConnector(host, port, peer_id, self._tls, WireLimits(body=self.limits.maximum_body)),
                 maximum=self.limits.maximum_upstream,
                 idle_seconds=self._settings.upstream_idle_seconds,
                 connect_seconds=self.limits.connect_seconds,
@@ -210,7 +230,7 @@ class Outway(Gateway):
         return pool
 
 
-class _Connector:
+class InwayConnector:
     """Makes connections to one inway: host name and peer id are checked, on every connection."""
 
     def __init__(self, host: str, port: int, peer_id: str, tls: ssl.SSLContext, limits: WireLimits) -> None:

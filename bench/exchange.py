@@ -1,0 +1,355 @@
+"""The full chain against bare nginx-to-nginx mutual TLS, in one run. Writes bench/out/exchange.json and prints it.
+
+    python bench/exchange.py [--seconds 4] [--rounds 2] [--connections 64] [--size 1024]
+
+Both chains: client -> gateway -> mutual TLS -> gateway -> service, keep-alive everywhere, one process a gateway, the
+same service (nginx answering `size` bytes from memory), the same load generator in a process of its own. Ours checks
+token, terms and agreement, and makes a record durable in two ledgers, before anything is forwarded; bare nginx only
+forwards. The two take turns in short rounds, because the machine has other work; the best round of each counts.
+
+`cpu_us_per_request` is the processor time of both our gateways together, with their ledgers' index and Merkle tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+import uvloop
+
+REGISTER, MUNICIPALITY = "00000099000000002000", "00000099000000003000"
+_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+
+
+# --- the load generator, a process of its own ---
+
+
+class Client(asyncio.Protocol):
+    """One keep-alive connection that asks again as soon as it is answered."""
+
+    def __init__(self, request: bytes, until: float, waits: list[float], done: asyncio.Event) -> None:
+        self._request = request
+        self._until = until
+        self._waits = waits
+        self._done = done
+        self._buffer = b""
+        self._began = 0.0
+        self.failed = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own has another base
+        self._ask()
+
+    def _ask(self) -> None:
+        self._began = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+        end = data.find(b"\r\n\r\n")
+        found = _LENGTH.search(data, 0, end + 2) if end >= 0 else None
+        if end >= 0 and (found is None or not data.startswith(b"HTTP/1.1 200 ")):
+            self.failed = data[:400].decode("latin-1")
+            self._transport.close()
+            return
+        if found is None or len(data) < end + 4 + int(found[1]):
+            self._buffer = data
+            return
+        self._buffer = b""
+        now = time.perf_counter()
+        self._waits.append(now - self._began)
+        if now < self._until:
+            self._ask()
+        else:
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.failed and time.perf_counter() < self._until:
+            self.failed = f"the connection ended early: {error}"
+        self._done.set()
+
+
+async def load(port: int, path: str, connections: int, seconds: float) -> dict[str, float]:
+    loop = asyncio.get_running_loop()
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: */*\r\nUser-Agent: bench\r\n\r\n".encode()
+    waits: list[float] = []
+    began = time.perf_counter()
+    clients, ends = [], []
+    for _ in range(connections):
+        done = asyncio.Event()
+        _, client = await loop.create_connection(
+            lambda done=done: Client(request, began + seconds, waits, done),  # type: ignore[misc]
+            "127.0.0.1",
+            port,
+        )
+        clients.append(client)
+        ends.append(done.wait())
+    await asyncio.gather(*ends)
+    took = time.perf_counter() - began
+    failed = [client.failed for client in clients if client.failed]
+    if failed:
+        raise SystemExit(f"{len(failed)} connections failed, the first: {failed[0]}")
+    waits.sort()
+    return {
+        "requests": len(waits),
+        "requests_per_s": len(waits) / took,
+        "p50_ms": waits[len(waits) // 2] * 1000,
+        "p99_ms": waits[int(len(waits) * 0.99)] * 1000,
+    }
+
+
+# --- our gateways, each a process of its own ---
+
+
+async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
+    from stelsel.agreements.agreement import State
+    from stelsel.agreements.api import routes
+    from stelsel.agreements.group import Group
+    from stelsel.agreements.proposals import ConnectionProposal
+    from stelsel.agreements.service import Agreements
+    from stelsel.agreements.services import Service
+    from stelsel.base.certificates import KeyPair, TrustAnchors
+    from stelsel.base.clock import SystemClock
+    from stelsel.base.database import Database
+    from stelsel.base.log import configure
+    from stelsel.base.web import application, listen, serving
+    from stelsel.exchange.inway import Inway
+    from stelsel.exchange.outway import Outway
+    from stelsel.exchange.settings import InwaySettings, OutwaySettings
+    from stelsel.ledger.service import Ledger
+    from stelsel.privacy.subjects import SubjectReferences
+
+    configure(level="warning")
+    provider = role == "provider"
+    keypair = KeyPair.load(folder / role / "certificate.pem", folder / role / "key.pem")
+    anchors = TrustAnchors.load(folder / "anchors.pem")
+    group = Group(
+        id="bench",
+        name="Bench",
+        trust_anchors=folder / "anchors.pem",
+        directory_peer_id=REGISTER,
+        directory_address=f"https://localhost:{ports['provider']}",
+    )
+    clock, inway_address = SystemClock(), f"https://localhost:{ports['inway']}"
+    services = (Service(name="things", endpoint=f"http://127.0.0.1:{ports['service']}"),) if provider else ()
+    database = Database(folder / role / "node.sqlite")
+    database.create()
+    agreements = Agreements(
+        database=database,
+        keypair=keypair,
+        anchors=anchors,
+        group=group,
+        clock=clock,
+        manager_address=f"https://localhost:{ports[role]}",
+        inway_address=inway_address if provider else None,
+        services=services,
+    )
+    ledger = Ledger(folder=folder / role / "ledger", keypair=keypair, clock=clock)
+    references = SubjectReferences(os.urandom(32))
+    await ledger.start()
+    await agreements.start()
+    common: dict[str, Any] = {
+        "agreements": agreements,
+        "ledger": ledger,
+        "references": references,
+        "keypair": keypair,
+        "anchors": anchors,
+        "group": group,
+        "clock": clock,
+    }
+    door: Inway | Outway
+    if provider:
+        inway_settings = InwaySettings(
+            listen=f"127.0.0.1:{ports['inway']}", address=inway_address, upstream_idle_seconds=30
+        )
+        door = Inway(services=services, settings=inway_settings, **common)
+        await door.start(listen(inway_settings.listen))
+    else:
+        outway_settings = OutwaySettings(
+            listen=f"127.0.0.1:{ports['outway']}", aliases={"things": f"{REGISTER}/things"}
+        )
+        door = Outway(settings=outway_settings, **common)
+        await door.start(listen(outway_settings.listen))
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    context = keypair.server_context(anchors)
+    async with serving(application(routes(agreements)), listen(f"127.0.0.1:{ports[role]}"), context):
+        print("ready", flush=True)
+        if not provider:
+            await agreements.announce()
+            await agreements.propose(ConnectionProposal(provider=REGISTER, service="things"))
+        while not any(agreement.holds(clock.now()) for agreement in agreements.agreements()):
+            for contract in agreements.contracts(state=State.PROPOSED) if provider else ():
+                await agreements.accept(contract.content_hash)
+            await asyncio.sleep(0.05)
+        print("agreed", flush=True)
+        await stopped.wait()
+    await door.stop(1)
+    await agreements.stop()
+    await ledger.stop()
+    database.close()
+
+
+# --- bare nginx ---
+
+_NGINX = """
+worker_processes 1; daemon off; pid {folder}/{name}.pid; error_log {folder}/{name}.log crit;
+events {{ worker_connections 2048; }}
+http {{
+  access_log off; keepalive_requests 100000000; keepalive_timeout 300; client_body_temp_path {folder}/{name}-b;
+  proxy_temp_path {folder}/{name}-p; fastcgi_temp_path {folder}/{name}-f; uwsgi_temp_path {folder}/{name}-u;
+  scgi_temp_path {folder}/{name}-s;
+  {body}
+}}
+"""
+_SERVICE = 'server {{ listen 127.0.0.1:{service}; location / {{ default_type text/plain; return 200 "{text}"; }} }}'
+_PROVIDER = """
+  upstream service {{ server 127.0.0.1:{service}; keepalive 256; keepalive_requests 100000000; }}
+  server {{
+    listen 127.0.0.1:{nginx_in} ssl; ssl_certificate {folder}/provider/certificate.pem;
+    ssl_certificate_key {folder}/provider/key.pem; ssl_client_certificate {folder}/anchors.pem;
+    ssl_verify_client on; ssl_protocols TLSv1.2 TLSv1.3;
+    location / {{ proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+  }}
+"""
+_CONSUMER = """
+  upstream inway {{ server 127.0.0.1:{nginx_in}; keepalive 256; keepalive_requests 100000000; }}
+  server {{
+    listen 127.0.0.1:{nginx_out};
+    location / {{
+      proxy_pass https://inway; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_ssl_certificate {folder}/consumer/certificate.pem; proxy_ssl_certificate_key {folder}/consumer/key.pem;
+      proxy_ssl_trusted_certificate {folder}/anchors.pem; proxy_ssl_verify on; proxy_ssl_name localhost;
+      proxy_ssl_protocols TLSv1.2 TLSv1.3;
+    }}
+  }}
+"""
+
+
+def nginx(folder: Path, name: str, body: str, values: dict[str, Any]) -> subprocess.Popen[bytes]:
+    text = _NGINX.format(folder=folder, name=name, body=body.format(folder=folder, **values))
+    (folder / f"{name}.conf").write_text(text)
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    return subprocess.Popen([program, "-e", str(folder / f"{name}.log"), "-c", str(folder / f"{name}.conf")])
+
+
+# --- putting it together ---
+
+
+def free_ports(names: tuple[str, ...]) -> dict[str, int]:
+    with ExitStack() as stack:
+        probes = {name: stack.enter_context(socket.socket()) for name in names}
+        for probe in probes.values():
+            probe.bind(("127.0.0.1", 0))
+        return {name: probe.getsockname()[1] for name, probe in probes.items()}
+
+
+def processor_seconds(pid: int) -> float:
+    values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def run_load(port: int, path: str, connections: int, seconds: float) -> dict[str, float]:
+    command = [sys.executable, __file__, "--load", str(port), path, str(connections), str(seconds)]
+    result: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return result
+
+
+def measure(seconds: float, rounds: int, connections: int, size: int) -> dict[str, Any]:
+    from stelsel.demo.authority import Authority
+
+    with tempfile.TemporaryDirectory(prefix="stelsel-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        authority = Authority()
+        (folder / "anchors.pem").write_bytes(authority.root_pem)
+        authority.issue(folder / "provider", REGISTER, "Bevolkingsregister")
+        authority.issue(folder / "consumer", MUNICIPALITY, "Gemeente")
+        ports = free_ports(("provider", "consumer", "inway", "outway", "service", "nginx_in", "nginx_out"))
+        values = {**ports, "text": "x" * size}
+        gateways: list[subprocess.Popen[bytes]] = []
+
+        def start(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+            stack.callback(process.wait, 10)
+            stack.callback(process.terminate)
+            return process
+
+        for title, body in (("service", _SERVICE), ("provider", _PROVIDER), ("consumer", _CONSUMER)):
+            start(nginx(folder, title, body, values))
+        for role in ("provider", "consumer"):
+            command = [sys.executable, __file__, "--gateway", role, name, json.dumps(ports)]
+            gateways.append(start(subprocess.Popen(command, stdout=subprocess.PIPE)))
+            assert gateways[-1].stdout is not None
+            assert gateways[-1].stdout.readline() == b"ready\n", "a gateway did not start"
+        for process in gateways:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"agreed\n", "the agreement did not come about"
+        ours: list[dict[str, float]] = []
+        bare: list[dict[str, float]] = []
+        for port, path in ((ports["outway"], "/things/a"), (ports["nginx_out"], "/a")):
+            run_load(port, path, connections, 0.5)
+        for _ in range(rounds):
+            before = sum(processor_seconds(process.pid) for process in gateways)
+            result = run_load(ports["outway"], "/things/a", connections, seconds)
+            used = sum(processor_seconds(process.pid) for process in gateways) - before
+            ours.append(result | {"cpu_us_per_request": used / result["requests"] * 1e6})
+            bare.append(run_load(ports["nginx_out"], "/a", connections, seconds))
+    best, best_bare = max(ours, key=_rate), max(bare, key=_rate)
+    return {
+        "ratio_to_bare": round(_rate(best) / _rate(best_bare), 3),
+        "requests_per_s": round(_rate(best)),
+        "bare_requests_per_s": round(_rate(best_bare)),
+        "p50_ms": round(best["p50_ms"], 2),
+        "p99_ms": round(best["p99_ms"], 2),
+        "bare_p99_ms": round(best_bare["p99_ms"], 2),
+        "cpu_us_per_request": round(min(result["cpu_us_per_request"] for result in ours), 1),
+        "rounds": [[round(_rate(one)), round(_rate(other))] for one, other in zip(ours, bare, strict=True)],
+        "connections": connections,
+        "answer_bytes": size,
+        "processors": os.cpu_count(),
+    }
+
+
+def _rate(result: dict[str, float]) -> float:
+    return result["requests_per_s"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--load", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--gateway", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.load:
+        port, path, connections, seconds = options.load
+        print(json.dumps(uvloop.run(load(int(port), path, int(connections), float(seconds)))))
+    elif options.gateway:
+        role, folder, ports = options.gateway
+        uvloop.run(gateway(role, Path(folder), json.loads(ports)))
+    else:
+        result = measure(options.seconds, options.rounds, options.connections, options.size)
+        out = Path(__file__).parent / "out"
+        out.mkdir(exist_ok=True)
+        (out / "exchange.json").write_text(json.dumps(result, indent=2) + "\n")
+        print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
