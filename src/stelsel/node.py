@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import uvloop
 from pydantic import Field, StringConstraints
@@ -26,13 +26,15 @@ from stelsel.agreements.services import Service
 from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.base.clock import Clock, SystemClock
 from stelsel.base.database import Database
-from stelsel.base.errors import ConfigurationFault
+from stelsel.base.errors import ConfigurationFault, NotFound
 from stelsel.base.log import logger
 from stelsel.base.settings import RelativePath, Settings, read_toml
 from stelsel.base.web import application, listen, serving
+from stelsel.exchange.explain import explain
 from stelsel.exchange.inway import Inway
 from stelsel.exchange.outway import Outway
 from stelsel.exchange.settings import InwaySettings, Listen, OutwaySettings
+from stelsel.identity.api import routes as identity_routes
 from stelsel.identity.service import OpenIdProvider
 from stelsel.identity.settings import IdentitySettings
 from stelsel.ledger.api import public_routes as ledger_public_routes
@@ -40,8 +42,11 @@ from stelsel.ledger.api import routes as ledger_routes
 from stelsel.ledger.service import Ledger
 from stelsel.ledger.settings import LedgerSettings
 from stelsel.opendata.api import routes as opendata_routes
+from stelsel.opendata.schema import read_schema
 from stelsel.opendata.service import OpenData
 from stelsel.opendata.settings import OpenDataSettings
+from stelsel.opendata.sources import SqliteSource
+from stelsel.portal import security_txt
 from stelsel.portal.service import Portal
 from stelsel.portal.settings import PortalSettings
 from stelsel.privacy.api import authzen_routes
@@ -57,6 +62,8 @@ from stelsel.steering.service import Steering
 from stelsel.steering.settings import SteeringSettings
 
 _log = logger("node")
+
+T = TypeVar("T")
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel allows 107 (unix(7))
 
 
@@ -135,6 +142,7 @@ class Node:
         self.provider = self._provider()
         self.opendata = self._opendata()
         self.portal = self._portal()
+        self.outway: Outway | None = None
         self._open = AsyncExitStack()
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -201,7 +209,7 @@ class Node:
         self._open.push_async_callback(inway.stop)
 
     async def _start_outway(self, settings: OutwaySettings, listener: socket.socket) -> None:
-        outway = Outway(
+        self.outway = Outway(
             agreements=self.agreements,
             ledger=self.ledger,
             references=self.references,
@@ -211,14 +219,19 @@ class Node:
             clock=self.clock,
             settings=settings,
         )
-        await outway.start(listener)
-        self._open.push_async_callback(outway.stop)
+        await self.outway.start(listener)
+        self._open.push_async_callback(self.outway.stop)
 
     # -- what is served where ----------------------------------------------------------------------------------------
 
     def _listeners(self) -> dict[str, str]:
-        sections = {"manager": self.settings.manager, "inway": self.settings.inway, "outway": self.settings.outway}
-        sections["web"] = self.settings.web
+        settings = self.settings
+        sections: dict[str, ManagerSettings | InwaySettings | OutwaySettings | WebSettings | None] = {
+            "manager": settings.manager,
+            "inway": settings.inway,
+            "outway": settings.outway,
+            "web": settings.web,
+        }
         return {name: section.listen for name, section in sections.items() if section is not None}
 
     def _manager_routes(self) -> list[BaseRoute]:
@@ -242,7 +255,9 @@ class Node:
         return self.portal.application(routes)
 
     def _rooms(self) -> control.Rooms:
-        commands: dict[str, control.Command] = {"explain": self._explain}
+        commands: dict[str, control.Command] = {}
+        if self.outway is not None:
+            commands["explain"] = self._explain
         if self.opendata is not None:
             commands["publish"] = self._publish
         if self.steering is not None:
@@ -271,11 +286,54 @@ class Node:
 
     # -- commands of the operator ------------------------------------------------------------------------------------
 
-    async def _publish(self, body: dict[str, Any]) -> Any:
+    async def _explain(self, body: control.Json) -> list[control.Json]:
+        steps = await explain(
+            outway=_there(self.outway),
+            agreements=self.agreements,
+            certificate=self.keypair.certificate,
+            clock=self.clock,
+            where=str(body.get("service")),
+            fields=tuple(str(field) for field in body.get("fields", ())),
+        )
+        return [step.to_json() for step in steps]
+
+    async def _publish(self, body: control.Json) -> control.Json:
         schema = read_schema(Path(str(body.get("schema"))))
         source = SqliteSource(Path(str(body.get("source"))), str(body.get("query")))
-        assert self.opendata is not None
-        return (await asyncio.to_thread(self.opendata.publish, schema, source)).to_json()
+        # In a process of its own: what counting needs would stay in this one's memory for good.
+        release = await asyncio.to_thread(_there(self.opendata).publish_apart, schema, source)
+        return {
+            "dataset": release.dataset,
+            "release": release.name,
+            "reference": release.reference.isoformat(),
+            "rows": release.rows,
+            "suppressed": release.suppressed,
+            "sha256": release.sha256,
+            "audit": release.document["audit"],
+        }
+
+    async def _check(self, body: control.Json) -> list[control.Json]:
+        peer_id = body.get("peer_id")
+        findings = await _there(self.steering).run_checks(None if peer_id is None else str(peer_id))
+        return [
+            {
+                "id": finding.id,
+                "obligation": finding.obligation,
+                "peer": finding.peer,
+                "outcome": finding.outcome.value,
+                "reasons": [reason.nl for reason in finding.reasons],
+                "evidence_hash": finding.evidence_hash,
+            }
+            for finding in findings
+        ]
+
+    async def _activate(self, body: control.Json) -> control.Json:
+        code = await _there(self.provider).enrol_resident(
+            name=str(body.get("name", "")),
+            burgerservicenummer=str(body.get("burgerservicenummer")),
+            level="substantial",
+        )
+        return {"code": code}
 
     # -- building ----------------------------------------------------------------------------------------------------
 
@@ -350,6 +408,13 @@ class Node:
             opendata=self.opendata,
             steering=self.steering,
         )
+
+
+def _there(room: T | None) -> T:
+    """A room that this node has; only commands of rooms that it has are offered."""
+    if room is None:
+        raise NotFound("this node does not have that room")
+    return room
 
 
 class _PeerNames(Mapping[str, str]):

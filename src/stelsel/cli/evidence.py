@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,8 @@ from stelsel.base.errors import BadRequest, ConfigurationFault, Unavailable
 from stelsel.cli import output
 from stelsel.cli.app import app
 from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, control_of, settings_of
-from stelsel.ledger.receipts import verify as verify_receipt
+from stelsel.ledger.receipts import verify_file, write
+from stelsel.steering.goals import recompute
 
 _LARGEST_FILE = 16 * 1024 * 1024
 
@@ -103,7 +105,7 @@ def log(
     """
     control = control_of(node)
     if receipt is not None:
-        output.console.file.write(_canonical_text(control.get(f"/receipts/{receipt}")))
+        sys.stdout.write(write(control.get(f"/receipts/{receipt}")).decode())
         return
     query: dict[str, Any] = {
         "transaction_id": transaction,
@@ -122,25 +124,28 @@ def log(
 
 @app.command
 def verify(
-    file: Annotated[Path, Parameter(help="The receipt.")],
+    file: Annotated[Path, Parameter(help="A receipt, or the report of a goal.")],
     *,
+    evidence: Annotated[
+        Path | None, Parameter(help="For a goal: the evidence that its report names (`counted_at`), downloaded.")
+    ] = None,
     trust_anchors: Annotated[
         Path | None, Parameter(help="PEM file with the group's trust anchors. Default: trust-anchors.pem beside it.")
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Prove a receipt: that this record is in that organisation's ledger. Needs no network and no running node.
+    """Prove a receipt: that this record is in that organisation's ledger. Or compute a goal's value again.
+
+    Needs no network and no running node: only the file and the group's trust anchors.
 
     Example: stelsel verify receipt.json --trust-anchors country/trust-anchors.pem
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ConfigurationFault(f"{file}: cannot be read ({error.strerror})") from error
-    if len(data) > _LARGEST_FILE:
-        raise BadRequest(f"{file}: is larger than any receipt")
+    data = _read(file)
     anchors = TrustAnchors.load(trust_anchors or file.parent / "trust-anchors.pem")
-    proven = verify_receipt(parse_object(data), anchors, time.time())
+    if evidence is not None:
+        _verify_goal(parse_object(data), evidence, anchors, json)
+        return
+    proven = verify_file(data, anchors, time.time())
     record = proven.record
     if json:
         output.as_json(
@@ -155,17 +160,31 @@ def verify(
     output.say(f"  Decision     {'allowed' if record.allowed else 'refused'} ({output.plain(record.reason)})")
 
 
+def _verify_goal(report: dict[str, Any], evidence: Path, anchors: TrustAnchors, json: bool) -> None:
+    with evidence.open("rb") as lines:
+        value = recompute(report, lines, anchors, time.time())
+    if json:
+        output.as_json({"proven": True, "value": value})
+    else:
+        output.say("[bold green]The same value comes out.[/bold green]")
+        output.say(f"  Goal   {output.plain(report['goal']['sentence']['nl'])}")
+        output.say(f"  Value  {value}")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > _LARGEST_FILE:
+            raise BadRequest(f"{file}: is larger than any receipt")
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigurationFault(f"{file}: cannot be read ({error.strerror})") from error
+
+
 def _body(answer: httpx.Response) -> Any:
     try:
         return answer.json()
     except json_module.JSONDecodeError:
         return answer.text
-
-
-def _canonical_text(receipt: dict[str, Any]) -> str:
-    from stelsel.base.canonical import canonical
-
-    return canonical(receipt).decode()
 
 
 def _log_row(row: dict[str, Any]) -> tuple[Any, ...]:

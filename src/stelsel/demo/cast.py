@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stelsel.agreements.terms import LegalBasis, ProcessingActivity, Terms
+from stelsel.demo import parking
 
 GROUP_ID = "stelsel-demo"
 
@@ -41,15 +42,8 @@ PARKING_TERMS = Terms(
     processing_activity=ProcessingActivity(
         id="https://gemeente.example/verwerkingen/parkeervergunning", name="Parkeervergunning", version="1"
     ),
-    fields=(
-        "naam.volledigeNaam",
-        "verblijfplaats.verblijfadres.korteStraatnaam",
-        "verblijfplaats.verblijfadres.huisnummer",
-        "verblijfplaats.verblijfadres.postcode",
-        "verblijfplaats.verblijfadres.woonplaats",
-        "gemeenteVanInschrijving",
-    ),
-    search_parameters=("burgerservicenummer",),
+    fields=parking.FIELDS,
+    search_parameters=parking.SEARCH_PARAMETERS,
     retention="P5Y",
     confidentiality="confidential",
 )

@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from stelsel.agreements.services import Service
 from stelsel.agreements.terms import Terms
-from stelsel.base.errors import ConfigurationFault
+from stelsel.base.errors import ConfigurationFault, Unavailable
 from stelsel.control import Control
 from stelsel.demo.authority import Authority
 from stelsel.demo.cast import (
@@ -31,8 +31,10 @@ from stelsel.demo.cast import (
     UITKERING,
     Actor,
 )
+from stelsel.demo.people.municipalities import municipalities
 from stelsel.demo.population_register.store import Built, build, notable_people
 from stelsel.demo.processes import Process, free_base
+from stelsel.opendata.service import RESIDENTS
 
 MUNICIPALITY = "0363"
 _BASES = (7000, 17000, 27000, 37000)
@@ -123,9 +125,9 @@ class Country:
             for actor in ACTORS
         ]
         (self.folder / "regie" / "demo-people.json").write_text(json.dumps(people, ensure_ascii=False, indent=1))
-        for name, actor in (("obligations.toml", REGIE), ("goals.toml", REGIE), ("residents.toml", REGISTER)):
-            text = _file(name).replace("{register_web}", self.web(REGISTER))
-            (self.folder / actor.key / name).write_text(text)
+        for name in ("obligations.toml", "goals.toml"):
+            (self.folder / REGIE.key / name).write_text(_file(name))
+        (self.folder / REGISTER.key / "residents.toml").write_text(_dataset())
         for actor in ACTORS:
             self.write_node(actor, security_contact=actor is not BOUWER)
 
@@ -234,9 +236,21 @@ class Country:
         for name, actor in (("personen", REGISTER), ("parkeren", GEMEENTE)):
             self.processes[name].wait_until(f"127.0.0.1:{actor.port(self.base, 'application')}")
 
-    def await_node(self, actor: Actor) -> None:
-        """Wait until a node answers its operator; that socket opens last."""
-        self.processes[actor.key].wait_until(f"unix:{self.data(actor) / 'control.sock'}")
+    def await_node(self, actor: Actor, seconds: float = 30) -> None:
+        """Wait until a node answers its operator: that comes last when it starts."""
+        process, deadline = self.processes[actor.key], time.monotonic() + seconds
+        while True:
+            try:
+                self.control(actor).get("/about")
+                return
+            except Unavailable as fault:
+                if not process.running():
+                    raise ConfigurationFault(
+                        f"{actor.name} did not start: {process.last_words()}", next_step=f"see {process.log}"
+                    ) from fault
+                if time.monotonic() > deadline:
+                    raise ConfigurationFault(f"{actor.name} does not answer", next_step=f"see {process.log}") from fault
+                time.sleep(0.02)
 
     def restart(self, actor: Actor) -> None:
         """Stop a node and start it again, with the file as it is now."""
@@ -316,6 +330,17 @@ class Country:
 def temporary_folder() -> Path:
     """A folder for a country that is removed afterwards; short, for unix sockets have short names."""
     return Path(tempfile.mkdtemp(prefix="stelsel-"))
+
+
+def _dataset() -> str:
+    """The dataset that Stelsel ships, with the names of the municipalities."""
+    text = RESIDENTS.read_text(encoding="utf-8")
+    names = {f"GM{one.code}": one.name or one.code for one in municipalities()}
+    labels = ", ".join(f"{code} = {json.dumps(name, ensure_ascii=False)}" for code, name in names.items())
+    total = 'total = "NL"\n'
+    if total not in text:
+        raise RuntimeError("the shipped dataset has no dimension with the total NL")
+    return text.replace(total, f"{total}labels = {{ {labels} }}\n", 1)
 
 
 def _file(name: str) -> str:

@@ -1,0 +1,52 @@
+"""What happened before a visitor comes: uses of data to look at, a refusal, and a proposal that waits for an answer."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+
+from stelsel.agreements.terms import LegalBasis, ProcessingActivity, Terms
+from stelsel.demo.cast import BENEFIT_TERMS, GEMEENTE, REGISTER, UITKERING, Actor
+from stelsel.demo.country import MUNICIPALITY, Country
+from stelsel.demo.population_register.store import notable_people
+
+SCHOOL_BUS_TERMS = Terms(
+    purpose="Beoordelen of een kind vervoer naar school kan krijgen",
+    legal_basis=LegalBasis(article="Wet op het primair onderwijs, artikel 4", ground="e"),
+    processing_activity=ProcessingActivity(
+        id="https://gemeente.example/verwerkingen/leerlingenvervoer", name="Leerlingenvervoer", version="1"
+    ),
+    fields=("naam.volledigeNaam", "leeftijd", "verblijfplaats.verblijfadres.postcode"),
+    search_parameters=("burgerservicenummer",),
+    retention="P2Y",
+    confidentiality="confidential",
+)
+
+
+def begin(country: Country, parking: Terms) -> None:
+    """Give a country that has just started its beginnings; one that had them keeps them as they are."""
+    rows = country.control(GEMEENTE).get("/agreements")
+    had = any(row["grants"][0]["service"] == "personen" for row in rows)
+    country.agree(GEMEENTE, REGISTER, "personen", parking)
+    if had:
+        return
+    for number, resident in enumerate(notable_people(country.folder / "people.sqlite", 6, MUNICIPALITY)):
+        _ask(country, GEMEENTE, resident.burgerservicenummer, parking.fields)
+        if number % 2 == 0:
+            _ask(country, UITKERING, resident.burgerservicenummer, BENEFIT_TERMS.fields)
+        if number == 0:
+            _ask(country, GEMEENTE, resident.burgerservicenummer, (*parking.fields, "geboorte.datum"))
+    body = {"peer_id": REGISTER.peer_id, "service": "personen", "days": 365}
+    country.control(GEMEENTE).post("/agreements", body | {"properties": SCHOOL_BUS_TERMS.to_properties()})
+
+
+def _ask(country: Country, actor: Actor, number: str, fields: tuple[str, ...]) -> None:
+    question = {
+        "type": "RaadpleegMetBurgerservicenummer",
+        "burgerservicenummer": [number],
+        "fields": list(fields),
+    }
+    url = f"{country.outway(actor)}/personen/personen"
+    headers = {"content-type": "application/json"}
+    httpx.post(url, content=json.dumps(question), headers=headers, timeout=30, trust_env=False)

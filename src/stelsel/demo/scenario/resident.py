@@ -1,0 +1,70 @@
+"""Steps of the resident: she sees each use of her data, and takes the proof home."""
+
+from __future__ import annotations
+
+import html
+import subprocess
+import sys
+from pathlib import Path
+
+from stelsel.demo.cast import GEMEENTE, REGIE, UITKERING
+from stelsel.demo.scenario.browser import Visitor
+from stelsel.demo.scenario.play import Evidence, Story, expect
+from stelsel.privacy.fields import in_words
+
+
+def sees_each_use(story: Story) -> Evidence:
+    """She logs in at the portal and sees each use: who, when, which fields, why, which article, which agreement."""
+    visitor = Visitor()
+    page = log_in(story, visitor)
+    text = html.unescape(page)
+    told = {
+        "who": GEMEENTE.name,
+        "why": story.terms.purpose,
+        "article": story.terms.legal_basis.article,
+        "agreement": story.grant_hash.rpartition("$")[2][:12],
+        "another consumer": UITKERING.name,
+    }
+    told |= {f"field {number}": words for number, words in enumerate(in_words(story.terms.fields, "nl"))}
+    for what, words in told.items():
+        expect(words in text, f"the page tells {what}: {words}", _excerpt(text))
+    expect(story.resident.burgerservicenummer not in page, "without her number on the page")
+    answer = visitor.press("bewijs")
+    expect(answer.headers["content-type"].startswith("application/json"), "a receipt to download", answer.headers)
+    story.receipt = answer.content
+    return {"who": GEMEENTE.name, "why": story.terms.purpose, "article": story.terms.legal_basis.article}
+
+
+def proves_it_offline(story: Story) -> Evidence:
+    """`stelsel verify` proves the receipt with no node and no network; one changed byte fails."""
+    folder = story.country.folder
+    receipt = folder / "bewijs.json"
+    receipt.write_bytes(story.receipt)
+    proven = _verify(receipt, folder / "trust-anchors.pem")
+    expect(proven.returncode == 0, "the receipt holds", proven.stderr)
+    altered = folder / "bewijs-veranderd.json"
+    positions = [len(story.receipt) * part // 5 for part in range(1, 5)]
+    for position in positions:
+        changed = bytearray(story.receipt)
+        changed[position] ^= 1
+        altered.write_bytes(changed)
+        expect(_verify(altered, folder / "trust-anchors.pem").returncode == 1, f"byte {position} changed: it fails")
+    altered.unlink()
+    return {"bytes": len(story.receipt), "holds": True, "changed bytes that were caught": len(positions)}
+
+
+def log_in(story: Story, visitor: Visitor) -> str:
+    """Log in at the resident portal by the demo's choice of an invented resident; gives the page that follows."""
+    visitor.go(f"{story.country.web(REGIE)}/inloggen?terug=/mijn-gegevens")
+    visitor.press(story.resident.name)
+    return visitor.page.text if visitor.page is not None else ""
+
+
+def _verify(receipt: Path, anchors: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stelsel", "verify", str(receipt), "--trust-anchors", str(anchors)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def _excerpt(text: str) -> str:
+    begin = text.find("<main")
+    return " ".join(text[begin : begin + 1500].split())
