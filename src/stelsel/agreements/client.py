@@ -46,18 +46,31 @@ class PeerTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme != "https":
             raise PeerMismatch("peers are reached over https only")
-        request.extensions = {**request.extensions, "trace": self._on_event}
+        request.extensions = {**request.extensions, "trace": _Watch(self._peer_id)}
         return await self._transport.handle_async_request(request)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def _on_event(self, event: str, details: Mapping[str, Any]) -> None:
-        if event != "connection.start_tls.complete":
-            return
-        stream = details["return_value"]
+
+class _Watch:
+    """Looks on while a connection is made for one request, and cuts it when it is not to the right peer."""
+
+    def __init__(self, peer_id: str) -> None:
+        self._peer_id = peer_id
+        self._stream: Any = None
+
+    async def __call__(self, event: str, details: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._stream = details["return_value"]
+        elif event == "connection.start_tls.failed" and self._stream is not None:
+            await self._stream.aclose()  # else a handshake that is broken off would leave its socket open
+        elif event == "connection.start_tls.complete":
+            await self._check(details["return_value"])
+
+    async def _check(self, stream: Any) -> None:
+        der = stream.get_extra_info("ssl_object").getpeercert(True)
         try:
-            der = stream.get_extra_info("ssl_object").getpeercert(True)
             found = Certificate.read(der).peer_id if der else ""
         except BadRequest:
             found = ""
