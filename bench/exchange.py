@@ -134,6 +134,7 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
     from stelsel.privacy.subjects import SubjectReferences
 
     configure(level="warning")
+    sys.setswitchinterval(0.0005)
     provider = role == "provider"
     keypair = KeyPair.load(folder / role / "certificate.pem", folder / role / "key.pem")
     anchors = TrustAnchors.load(folder / "anchors.pem")

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from stelsel.agreements.agreement import Agreement
 from stelsel.base.errors import BadRequest, Fault
-from stelsel.base.ids import new_span_id, new_trace_id, parse_traceparent, traceparent
+from stelsel.base.ids import parse_traceparent, traceparent
 from stelsel.exchange.faults import reason_of
+from stelsel.exchange.identifiers import new_span_id, new_trace_id
 from stelsel.exchange.wire import RequestHead
 from stelsel.ledger.record import Direction, Event, Record
 from stelsel.privacy.decision import Decision, Reason, forbidden

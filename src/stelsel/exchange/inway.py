@@ -16,7 +16,6 @@ from stelsel.agreements.services import Service
 from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadGateway, BadRequest, Fault
-from stelsel.base.ids import uuid7
 from stelsel.base.log import logger
 from stelsel.exchange.call import Answer, Call
 from stelsel.exchange.facts import Facts, check, limits_data
@@ -30,6 +29,7 @@ from stelsel.exchange.faults import (
 )
 from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import NOTHING, UUID7, request_lines, response_lines
+from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.settings import InwaySettings
 from stelsel.exchange.upstream import Pool, UpstreamConnection
@@ -130,7 +130,7 @@ class Inway(Gateway):
 
     def _first_facts(self, call: Call, client: Certificate) -> Facts:
         given = call.head.values.get(b"fsc-transaction-id", b"")
-        transaction_id = given.decode("ascii") if UUID7.fullmatch(given) else uuid7()
+        transaction_id = given.decode("ascii") if UUID7.fullmatch(given) else new_transaction_id()
         call.transaction_id = transaction_id
         facts = Facts("incoming", call.head, transaction_id)
         facts.consumer = client.peer_id

@@ -19,12 +19,12 @@ from stelsel.agreements.tokens import Token, TokenClaims
 from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadGateway, BadRequest, Fault
-from stelsel.base.ids import uuid7
 from stelsel.exchange.call import Call, FirstLook
 from stelsel.exchange.facts import Facts, check, limits_data
 from stelsel.exchange.faults import OutwayLogWriteError, UnknownGrantHash, WrongPeer
 from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import SAID_BY_INWAY, UUID7, request_lines, response_lines
+from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import Route, RoutingTable, origin_form
 from stelsel.exchange.settings import OutwaySettings
@@ -95,7 +95,7 @@ class Outway(Gateway):
             )
         # Logging 3.4.1.1: the outway creates the transaction id; a client's own is taken when it is a good one.
         given = call.head.values.get(b"fsc-transaction-id", b"")
-        call.transaction_id = given.decode("ascii") if UUID7.fullmatch(given) else uuid7()
+        call.transaction_id = given.decode("ascii") if UUID7.fullmatch(given) else new_transaction_id()
         facts = Facts("outgoing", call.head, call.transaction_id)
         facts.consumer = self._keypair.certificate.peer_id
         route = self._route(call, now)
