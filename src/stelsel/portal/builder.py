@@ -60,6 +60,11 @@ class ChartView:
     more: bool
     """Whether there are more than are drawn."""
 
+    @property
+    def left_out(self) -> bool:
+        """Whether one of the bars is left out to protect people."""
+        return any(bar.value is None for bar in self.bars)
+
 
 class _Builder:
     def __init__(self, portal: Portal, opendata: OpenData) -> None:

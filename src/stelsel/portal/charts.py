@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -21,6 +22,9 @@ _ROW = 46
 """Height of a bar with its label above it, in pixels."""
 _THICK = 16
 _LABEL = 14
+_HEIGHT = 250
+_TOP = 66
+_BOTTOM = 206
 _LONGEST_LABEL = 60
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
@@ -31,6 +35,17 @@ class Bar:
 
     label: str
     value: int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A value at a moment, with how both are written."""
+
+    at: float
+    """Seconds since the epoch."""
+    value: float
+    day: Pair
+    shown: Pair
 
 
 def bars(figures: Sequence[Bar], *, name: str, title: Pair, language: Language) -> Markup:
@@ -61,6 +76,49 @@ def bars(figures: Sequence[Bar], *, name: str, title: Pair, language: Language) 
         elif one.value > 0:
             shape = Markup('<rect class="bar" x="0" y="{}" width="{}%" height="{}" rx="2"/>')
             parts.append(shape.format(top + _LABEL + 7, _percent(one.value / most), _THICK))
+    parts.append(Markup("</svg>"))
+    return Markup("").join(parts)
+
+
+def progress(plan: Sequence[Point], measured: Point | None, *, name: str, title: Pair, language: Language) -> Markup:
+    """What was promised as a line over time, and what was measured as a dot; at least two points, in order of time.
+
+    Raises `ValueError` for another name than letters, digits and hyphens, or a plan of fewer points.
+    """
+    if not _NAME.fullmatch(name) or len(plan) < 2:
+        raise ValueError("a chart needs a plain name and a plan of two points or more")
+    every = [*plan, *([measured] if measured is not None else [])]
+    low, high = min(0.0, *(one.value for one in every)), max(one.value for one in every)
+    first, last = plan[0].at, max(one.at for one in plan)
+
+    def place(one: Point) -> tuple[str, str]:
+        along = (min(max(one.at, first), last) - first) / ((last - first) or 1)
+        up = (one.value - low) / ((high - low) or 1)
+        return f"{_percent(0.02 + 0.96 * along)}%", f"{_BOTTOM - up * (_BOTTOM - _TOP):.1f}"
+
+    parts = [_head(name, title, _told(plan, measured, language), _HEIGHT, language, hatch=False)]
+    parts.append(Markup('<line class="axis" x1="0" y1="{0}" x2="100%" y2="{0}"/>').format(_BOTTOM + 8))
+    for one, two in pairwise(plan):
+        (x1, y1), (x2, y2) = place(one), place(two)
+        parts.append(Markup('<line class="promise" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(x1, y1, x2, y2))
+    for one in plan:
+        x, y = place(one)
+        parts.append(Markup('<circle class="promise-point" cx="{}" cy="{}" r="4"/>').format(x, y))
+    parts += _legend(measured is not None, language)
+    for one, anchor in ((plan[0], "start"), (plan[-1], "end")):
+        x, y = place(one)
+        edge = "0" if anchor == "start" else "100%"
+        row = Markup(
+            '<text class="value" x="{0}" y="{1}" text-anchor="{2}">{3}</text>'
+            '<text class="label" x="{0}" y="{4}" text-anchor="{2}">{5}</text>'
+        )
+        shown, day = one.shown[LANGUAGES.index(language)], one.day[LANGUAGES.index(language)]
+        parts.append(row.format(edge, float(y) - 12, anchor, shown, _HEIGHT - 6, day))
+    if measured is not None:
+        x, y = place(measured)
+        drop = Markup('<line class="measured-line" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>')
+        parts.append(drop.format(x, y, _BOTTOM + 8))
+        parts.append(Markup('<circle class="measured" cx="{}" cy="{}" r="7"/>').format(x, y))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
 
@@ -104,6 +162,39 @@ def _description(figures: Sequence[Bar], language: Language) -> str:
         return f"{text} {hidden} weggelaten." if hidden else text
     text = "{} bars. Most: {} ({}). Least: {} ({}).".format(len(figures), *values)
     return f"{text} {hidden} left out." if hidden else text
+
+
+def _told(plan: Sequence[Point], measured: Point | None, language: Language) -> str:
+    """What the line and the dot show, in a sentence."""
+    place = LANGUAGES.index(language)
+    first, last = plan[0], plan[-1]
+    promise = (
+        f"Afgesproken: van {first.shown[0]} op {first.day[0]} naar {last.shown[0]} op {last.day[0]}.",
+        f"Promised: from {first.shown[1]} on {first.day[1]} to {last.shown[1]} on {last.day[1]}.",
+    )[place]
+    if measured is None:
+        return promise
+    now = (
+        f"Gemeten: {measured.shown[0]} op {measured.day[0]}.",
+        f"Measured: {measured.shown[1]} on {measured.day[1]}.",
+    )[place]
+    return f"{promise} {now}"
+
+
+def _legend(measured: bool, language: Language) -> list[Markup]:
+    place = LANGUAGES.index(language)
+    parts = [
+        Markup(
+            '<line class="promise" x1="0" y1="10" x2="26" y2="10"/><text class="label" x="34" y="15">{}</text>'
+        ).format(("afgesproken", "promised")[place])
+    ]
+    if measured:
+        parts.append(
+            Markup(
+                '<circle class="measured" cx="148" cy="10" r="6"/><text class="label" x="160" y="15">{}</text>'
+            ).format(("gemeten", "measured")[place])
+        )
+    return parts
 
 
 def _short(label: str) -> str:

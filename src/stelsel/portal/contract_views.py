@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from stelsel.agreements.agreement import State
@@ -18,6 +19,7 @@ from stelsel.agreements.readable import duration_in_words, named, sentences
 from stelsel.agreements.stored import Delivery, StoredContract
 from stelsel.agreements.terms import Terms
 from stelsel.base.text import inert
+from stelsel.portal.pages import when
 from stelsel.portal.words import Language
 from stelsel.privacy.fields import words
 
@@ -26,6 +28,7 @@ Pair = tuple[str, str]
 
 _DAY = 86_400.0
 _MOST_EVIDENCE = 20
+_LONGEST_NUMBER = 15
 _STATUS: dict[State, tuple[str, str, str]] = {
     State.PROPOSED: ("wait", "Nog niet getekend", "Not signed yet"),
     State.VALID: ("good", "Geldig", "In force"),
@@ -58,10 +61,10 @@ class Evidence:
     """A finding on which a peer refused us, as it told it."""
 
     obligation: str
-    at: str
+    at: Pair
     check: str
-    href: str
-    """Address of the finding at the steward, or empty when what was told is no such path."""
+    number: str
+    """Number of the finding in the steward's log, or empty when what was told is no number."""
     reasons: tuple[Pair, ...]
 
 
@@ -320,11 +323,20 @@ def _evidence(item: dict[str, Any]) -> Evidence:
     number = text("finding")
     return Evidence(
         obligation=text("obligation"),
-        at=text("at"),
+        at=_told_moment(text("at")),
         check=text("check"),
-        href=f"/stelsel/bevindingen/{number}" if number.isascii() and number.isdigit() and len(number) <= 15 else "",
+        number=number if number.isascii() and number.isdigit() and len(number) <= _LONGEST_NUMBER else "",
         reasons=tuple((inert(str(one.get("nl", "")), 500), inert(str(one.get("en", "")), 500)) for one in reasons),
     )
+
+
+def _told_moment(text: str) -> Pair:
+    """A moment that another peer told, in words; as it was told when it is no moment."""
+    try:
+        seconds = datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return text, text
+    return when(seconds, "nl"), when(seconds, "en")
 
 
 def _shown_time(seconds: float) -> float:

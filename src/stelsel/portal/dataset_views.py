@@ -154,7 +154,7 @@ def axis_of(release: Release, chosen: Mapping[str, str]) -> Dimension | None:
 
 
 def tops(release: Release, dimension: Dimension, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of these rows the ones right below the total of this dimension, so that the parts of a group are not beside it."""
+    """Of these rows the ones right below the total of this dimension: a group, and not its parts beside it."""
     tree = release.document["trees"][dimension.name]
     return [row for row in rows if tree.get(row[dimension.name]) == dimension.total]
 

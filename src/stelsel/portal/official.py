@@ -6,22 +6,27 @@ calm page with the way in.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import httpx
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stelsel.agreements.agreement import State
 from stelsel.agreements.stored import StoredContract
-from stelsel.base.errors import BadRequest, Conflict, Forbidden, NotFound
+from stelsel.base.canonical import parse_object
+from stelsel.base.errors import BadRequest, Conflict, Fault, Forbidden, NotFound
 from stelsel.ledger.query import Query
 from stelsel.portal.contract_views import Pair, detail, groups, row, tail_of
 from stelsel.portal.forms import read_form
 from stelsel.portal.log_views import lines
 from stelsel.portal.pages import language_of
+from stelsel.steering.gate import read_limited
 
 if TYPE_CHECKING:
     from stelsel.portal.service import Portal
@@ -30,6 +35,9 @@ ROLE = "agreements"
 """The role that an official needs for these pages."""
 
 _TAIL = re.compile(r"[A-Za-z0-9_-]{8,128}")
+_WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}/?")
+_MAXIMUM_ANSWER = 16 * 1024
+_PATIENCE = 2.0
 _PAGE = 50
 _MOST_SHOWN = 200
 _LONGEST_NUMBER = 15
@@ -65,6 +73,7 @@ def routes(portal: Portal) -> list[BaseRoute]:
 class _Official:
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
+        self._steward_address = ""
 
     def guarded(self, page: Page) -> Page:
         """`page`, for an official of this organisation with the role; a way in for others."""
@@ -119,6 +128,7 @@ class _Official:
             shown=shown,
             done=_DONE[done] if done in _DONE and self._did(stored, _WORDS[done][0]) else None,
             form_token=portal.login.form_token(request),
+            steward=await self._steward() if any(message.evidence for message in shown.messages) else "",
         )
 
     async def confirm(self, request: Request) -> Response:
@@ -174,6 +184,23 @@ class _Official:
             older=entries[-1].index if len(found) > _PAGE else None,
             first=after is None,
         )
+
+    async def _steward(self) -> str:
+        """Address of the website of who steers, where findings can be read; empty while that is not known."""
+        portal = self._portal
+        if portal.steering is not None:
+            return portal.web_address
+        if not self._steward_address:
+            group = portal.agreements.group
+            with suppress(Fault, httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError):
+                async with asyncio.timeout(_PATIENCE):
+                    client = await portal.agreements.peer_client(group.directory_peer_id)
+                    async with client.stream("GET", f"{group.directory_address}/stelsel/v1/node") as answer:
+                        told = parse_object(await read_limited(answer, _MAXIMUM_ANSWER))
+                address = told.get("web_address")
+                if answer.status_code == 200 and isinstance(address, str) and _WEB_ADDRESS.fullmatch(address):
+                    self._steward_address = address.rstrip("/")
+        return self._steward_address
 
     def _did(self, stored: StoredContract, kind: str) -> bool:
         """Whether this organisation's signature of this kind is on the contract."""

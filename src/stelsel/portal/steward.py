@@ -12,7 +12,10 @@ from starlette.routing import BaseRoute, Route
 from stelsel.base.errors import NotFound
 from stelsel.base.ids import is_oin
 from stelsel.portal.board_views import board_view, finding_view, history_view, notice_lines, peer_view
-from stelsel.portal.goal_views import goal_view, row_view
+from stelsel.portal.charts import Point, progress
+from stelsel.portal.goal_views import Step, goal_view, row_view
+from stelsel.portal.pages import language_of
+from stelsel.portal.trust import PATH as TRUST_ANCHORS
 
 if TYPE_CHECKING:
     from stelsel.portal.service import Portal
@@ -93,7 +96,18 @@ class _Steward:
         goal = self._steering.goals.goal(request.path_params["identifier"])
         report = await self._report(goal.id)
         shown = goal_view(goal, report, self._portal.clock.now())
-        return await self._portal.page(request, "goal.html", title=("Doel", "Goal"), shown=shown)
+        sentence = shown.row.sentence
+        picture = progress(
+            [_point(step) for step in shown.plan],
+            _point(shown.measured) if shown.measured is not None else None,
+            name="doel",
+            title=sentence,
+            language=language_of(request),
+        )
+        commands = _commands(self._portal.web_address, goal.id)
+        return await self._portal.page(
+            request, "goal.html", title=sentence, shown=shown, picture=picture, commands=commands
+        )
 
     async def _report(self, identifier: str) -> dict[str, Any] | None:
         """The report of a goal; None when it takes longer than a reader waits. It is then ready the next time."""
@@ -103,3 +117,20 @@ class _Steward:
             task.add_done_callback(lambda _: self._measuring.pop(identifier, None))
         done, _ = await asyncio.wait({task}, timeout=_PATIENCE)
         return task.result() if done else None
+
+
+def _point(step: Step) -> Point:
+    return Point(step.at, step.value, step.day, step.shown)
+
+
+def _commands(web_address: str, goal: str) -> str:
+    """How anyone computes a goal's value again: fetch the report, the evidence it names and the anchors; verify."""
+    read = "import json; print(json.load(open('doel.json'))['ledger']['counted_at'])"
+    return "\n".join(
+        (
+            f"curl -s {web_address}/steering/goals/{goal} -o doel.json",
+            f'curl -s "$(python3 -c "{read}")" -o bewijs.ndjson',
+            f"curl -s {web_address}{TRUST_ANCHORS} -o trust-anchors.pem",
+            "stelsel verify doel.json --evidence bewijs.ndjson --trust-anchors trust-anchors.pem",
+        )
+    )
