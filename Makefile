@@ -6,7 +6,7 @@ PEOPLE ?= 10000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help demo check-demo test lint bench lock format clean
+.PHONY: help demo check-demo test lint bench lock format pictures clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,10 @@ format: $(VENV)/ready-dev ## lay the code out
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+pictures: $(VENV)/ready-dev ## take the pictures of the documentation again
+	$(BIN)/python tools/provide.py chromium
+	$(BIN)/python tools/pictures.py docs/images
+
 clean: ## remove what was made here
 	rm -rf $(VENV) country bench/out
 
@@ -53,6 +57,7 @@ $(VENV)/ready: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing what Stelsel needs, into $(VENV) (once)"
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/ready-dev: requirements-dev.lock $(VENV)/ready

@@ -10,7 +10,8 @@ from cyclopts import App
 
 from stelsel.agreements.group import Group
 from stelsel.base.settings import describe
-from stelsel.node import NodeSettings
+from stelsel.cli.app import app
+from stelsel.settings import NodeSettings
 
 _DOCS = Path(__file__).parents[1] / "docs" / "run"
 
@@ -37,9 +38,6 @@ def settings_page() -> str:
 
 def commands() -> Iterator[tuple[str, str]]:
     """(command, help) of every command, `agreement propose` and the like included."""
-    from stelsel.cli import agreements, evidence, nodes, steering  # noqa: F401  (they register their commands)
-    from stelsel.cli.app import app
-
     yield from _commands(app, "")
 
 

@@ -1,7 +1,7 @@
 """One node: every room put together from one configuration file.
 
-`NodeSettings` is that file. `Node` builds the rooms from the ground up, opens the listeners and closes them in the
-opposite order; `run` is a process that does only that.
+`stelsel.settings` declares that file. `Node` builds the rooms from the ground up, opens the listeners and closes them
+in the opposite order; `run` is a process that does only that.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import uvloop
-from pydantic import Field, StringConstraints
 from starlette.routing import BaseRoute
 
-from stelsel import __version__, control
+from stelsel import __version__
 from stelsel.agreements.api import routes as manager_routes
-from stelsel.agreements.group import Address, Group
+from stelsel.agreements.group import Group
 from stelsel.agreements.service import Agreements
 from stelsel.agreements.services import Service
 from stelsel.base.certificates import KeyPair, TrustAnchors
@@ -28,87 +27,40 @@ from stelsel.base.clock import Clock, SystemClock
 from stelsel.base.database import Database
 from stelsel.base.errors import ConfigurationFault, NotFound
 from stelsel.base.log import logger
-from stelsel.base.settings import RelativePath, Settings, read_toml
+from stelsel.base.settings import read_toml
 from stelsel.base.web import application, listen, serving
+from stelsel.control import api as control
 from stelsel.exchange.explain import explain
 from stelsel.exchange.inway import Inway
 from stelsel.exchange.outway import Outway
-from stelsel.exchange.settings import InwaySettings, Listen, OutwaySettings
+from stelsel.exchange.settings import InwaySettings, OutwaySettings
 from stelsel.identity.api import routes as identity_routes
 from stelsel.identity.service import OpenIdProvider
-from stelsel.identity.settings import IdentitySettings
 from stelsel.ledger.api import public_routes as ledger_public_routes
 from stelsel.ledger.api import routes as ledger_routes
 from stelsel.ledger.service import Ledger
-from stelsel.ledger.settings import LedgerSettings
 from stelsel.opendata.api import routes as opendata_routes
 from stelsel.opendata.schema import read_schema
 from stelsel.opendata.service import OpenData
-from stelsel.opendata.settings import OpenDataSettings
 from stelsel.opendata.sources import SqliteSource
 from stelsel.portal import security_txt
 from stelsel.portal.service import Portal
-from stelsel.portal.settings import PortalSettings
 from stelsel.privacy.api import authzen_routes
 from stelsel.privacy.api import routes as insight_routes
 from stelsel.privacy.api import service as insight_service
 from stelsel.privacy.insight import Insight
 from stelsel.privacy.subjects import SubjectReferences
+from stelsel.settings import ManagerSettings, NodeSettings, WebSettings
 from stelsel.steering.api import NodeInfo, node_routes
 from stelsel.steering.api import manager_routes as steering_manager_routes
 from stelsel.steering.api import routes as steering_routes
 from stelsel.steering.gate import RemoteGate, SteeringGate
 from stelsel.steering.service import Steering
-from stelsel.steering.settings import SteeringSettings
 
 _log = logger("node")
 
 T = TypeVar("T")
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel allows 107 (unix(7))
-
-
-class PeerSettings(Settings):
-    """Who this node is."""
-
-    certificate: RelativePath = Field(description="PEM file with the peer's certificate chain, leaf first")
-    key: RelativePath = Field(description="PEM file with its private key, unencrypted, readable by the node alone")
-
-
-class ManagerSettings(Settings):
-    """Where peers make agreements with this one."""
-
-    listen: Listen = Field(description="where to listen, host:port")
-    address: Address = Field(description="the address by which peers reach it, https://host:port")
-
-
-class WebSettings(Settings):
-    """Pages and public data."""
-
-    listen: Listen = Field(description="where to listen, host:port; put a TLS terminator before it outside a demo")
-    address: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#]+$", max_length=255)] = Field(
-        description="the address by which browsers reach it"
-    )
-    security_contact: Annotated[str, StringConstraints(pattern=r"^(mailto:|https://|tel:)[!-~]+$")] | None = Field(
-        None, description="where to report a leak; published as /.well-known/security.txt (RFC 9116)"
-    )
-
-
-class NodeSettings(Settings):
-    """A node's file."""
-
-    data: RelativePath = Field(description="folder for all that the node keeps")
-    group: RelativePath = Field(description="file with the rules of the group")
-    peer: PeerSettings = Field(description="who this node is")
-    manager: ManagerSettings = Field(description="where peers make agreements with us")
-    inway: InwaySettings | None = Field(None, description="where peers call our services")
-    outway: OutwaySettings | None = Field(None, description="where our own applications call services of peers")
-    services: tuple[Service, ...] = Field((), description="the services that we offer", max_length=1000)
-    web: WebSettings | None = Field(None, description="pages and public data")
-    ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="limits of the ledger")
-    portal: PortalSettings | None = Field(None, description="pages for people")
-    identity: IdentitySettings | None = Field(None, description="an OpenID Provider")
-    opendata: OpenDataSettings = Field(default_factory=OpenDataSettings, description="open data")
-    steering: SteeringSettings = Field(default_factory=SteeringSettings, description="the steward's work")
 
 
 class Node:

@@ -10,7 +10,7 @@ import pytest
 
 from stelsel.agreements.group import Group
 from stelsel.base.settings import describe
-from stelsel.node import NodeSettings
+from stelsel.settings import NodeSettings
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-
 
 def inert(text: str, limit: int = 500) -> str:
     """`text` on one line, without control, bidirectional or invisible characters, at most `limit` long.
@@ -14,7 +10,6 @@ def inert(text: str, limit: int = 500) -> str:
     templates, not here.
     """
     shown = "".join(
-        f"\\u{{{ord(character):x}}}" if unicodedata.category(character) in _UNSAFE else character
-        for character in text[:limit]
+        character if character.isprintable() else f"\\u{{{ord(character):x}}}" for character in text[:limit]
     )
     return shown if len(text) <= limit else shown + "…"

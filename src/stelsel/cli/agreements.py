@@ -11,13 +11,11 @@ from cyclopts import Parameter
 from stelsel.agreements.terms import PROPERTY, terms_of
 from stelsel.base.errors import ConfigurationFault
 from stelsel.cli import output
-from stelsel.cli.app import agreement, app
 from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, control_of
 
 Selector = Annotated[str, Parameter(help="A content or grant hash, or the start of one.")]
 
 
-@app.command
 def peers(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     """List the organisations of the group, as the directory knows them.
 
@@ -30,7 +28,6 @@ def peers(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
         output.table(("OIN", "Name", "Manager"), ((row["peer_id"], row["name"], row["manager"]) for row in rows))
 
 
-@app.command
 def services(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     """List the services that peers offer, as the directory knows them.
 
@@ -44,7 +41,6 @@ def services(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
         output.table(columns, ((row["service"], row["peer"], row["peer_id"], row["description"]) for row in rows))
 
 
-@agreement.command
 def propose(
     *,
     peer: Annotated[str | None, Parameter(help="OIN of the peer that offers the service.")] = None,
@@ -71,7 +67,6 @@ def propose(
     _report(control_of(node).post("/agreements", body), json)
 
 
-@agreement.command(name="list")
 def list_(
     *,
     state: Annotated[str | None, Parameter(help="Only these: proposed, valid, rejected, revoked, expired.")] = None,
@@ -90,7 +85,6 @@ def list_(
     output.table(columns, (_row(row) for row in rows))
 
 
-@agreement.command
 def show(selector: Selector, *, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     """Show one agreement: what is asked, in plain words, and where it stands.
 
@@ -105,25 +99,21 @@ def show(selector: Selector, *, node: NodeFile = DEFAULT_NODE, json: AsJson = Fa
         output.say(f"  {output.plain(line)}")
 
 
-@agreement.command
 def accept(selector: Selector, *, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     """Sign an agreement that a peer proposed. From then on it holds."""
     _report(control_of(node).post(f"/agreements/{selector}/accept"), json)
 
 
-@agreement.command
 def reject(selector: Selector, *, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     """Refuse an agreement that a peer proposed. It never holds."""
     _report(control_of(node).post(f"/agreements/{selector}/reject"), json)
 
 
-@agreement.command
 def revoke(selector: Selector, *, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     """End an agreement that holds. Calls under it are refused at once, also with tokens that still live."""
     _report(control_of(node).post(f"/agreements/{selector}/revoke"), json)
 
 
-@agreement.command
 def resend(selector: Selector, *, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     """Send an agreement and our signatures again to its peers, also after they refused it."""
     _report(control_of(node).post(f"/agreements/{selector}/resend"), json)

@@ -22,11 +22,24 @@ app = App(
 agreement = App(name="agreement", help="Propose agreements, read them, accept, reject and revoke them.")
 app.command(agreement)
 
+# Named by where they are, so that a command loads what it needs itself and no more.
+for _where in ("nodes:run", "nodes:init", "nodes:demo"):
+    app.command(f"stelsel.cli.{_where}")
+for _where in ("agreements:peers", "agreements:services"):
+    app.command(f"stelsel.cli.{_where}")
+for _where in ("evidence:ask", "evidence:explain", "evidence:log", "evidence:verify"):
+    app.command(f"stelsel.cli.{_where}")
+for _where in ("steering:check", "steering:publish", "steering:activate"):
+    app.command(f"stelsel.cli.{_where}")
+for _where in ("propose", "show", "accept", "reject", "revoke", "resend"):
+    agreement.command(f"stelsel.cli.agreements:{_where}")
+agreement.command("stelsel.cli.agreements:list_", name="list")
+
 
 def main() -> None:
     """Run a command; leave with 0 when it did what it says, 1 when not, 2 when it was not understood."""
-    from stelsel.cli import agreements, evidence, nodes, steering  # noqa: F401  (they register their commands)
-
+    if len(sys.argv) < 2 or any(word in {"-h", "--help"} for word in sys.argv):
+        _load(app)  # so that help can tell what each command does
     try:
         app(exit_on_error=False, print_error=True)
     except CycloptsError:
@@ -38,3 +51,9 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def _load(commands: App) -> None:
+    for name in commands:
+        if not name.startswith("-") and isinstance(commands[name], App):
+            _load(commands[name])

@@ -16,7 +16,6 @@ from stelsel.base.certificates import TrustAnchors
 from stelsel.base.clock import moment
 from stelsel.base.errors import BadRequest, ConfigurationFault, Unavailable
 from stelsel.cli import output
-from stelsel.cli.app import app
 from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, control_of, settings_of
 from stelsel.ledger.receipts import verify_file, write
 from stelsel.steering.goals import recompute
@@ -24,7 +23,6 @@ from stelsel.steering.goals import recompute
 _LARGEST_FILE = 16 * 1024 * 1024
 
 
-@app.command
 def ask(
     service: Annotated[str, Parameter(help="An alias of the outway, or <provider's OIN>/<service>.")],
     path: Annotated[str, Parameter(help="Path of the call, as the service knows it.")] = "/",
@@ -62,7 +60,6 @@ def ask(
         raise SystemExit(1)
 
 
-@app.command
 def explain(
     service: Annotated[str, Parameter(help="An alias of the outway, <provider's OIN>/<service>, or a grant hash.")],
     *,
@@ -87,7 +84,6 @@ def explain(
         raise SystemExit(1)
 
 
-@app.command
 def log(
     *,
     transaction: Annotated[str | None, Parameter(help="Only this transaction id.")] = None,
@@ -122,7 +118,6 @@ def log(
     output.table(columns, (_log_row(row) for row in rows))
 
 
-@app.command
 def verify(
     file: Annotated[Path, Parameter(help="A receipt, or the report of a goal.")],
     *,

@@ -9,11 +9,9 @@ from cyclopts import Parameter
 
 from stelsel.base.errors import ConfigurationFault
 from stelsel.cli import output
-from stelsel.cli.app import app
 from stelsel.cli.options import settings_of
 
 
-@app.command
 def run(
     file: Annotated[Path, Parameter(help="The node's file.")] = Path("node.toml"),
     *,
@@ -34,7 +32,6 @@ def run(
     run_node(settings)
 
 
-@app.command
 def init(
     folder: Annotated[Path, Parameter(help="Folder to make the node in; must not exist, or be empty.")],
     *,
@@ -53,7 +50,6 @@ def init(
         output.say(output.plain(line))
 
 
-@app.command
 def demo(
     *,
     check: Annotated[

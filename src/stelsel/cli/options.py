@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stelsel.base.settings import read_toml
-from stelsel.control import Control
-from stelsel.node import NodeSettings
+from stelsel.control.client import Control
+from stelsel.settings import NodeSettings
 
 NodeFile = Annotated[
     Path, Parameter(name=["--node", "-n"], env_var="STELSEL_NODE", help="The node's file.", show_default=True)

@@ -8,11 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stelsel.cli import output
-from stelsel.cli.app import app
 from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, control_of
 
 
-@app.command
 def check(
     *,
     peer: Annotated[str | None, Parameter(help="Only this peer (OIN); default: all peers of the directory.")] = None,
@@ -31,7 +29,6 @@ def check(
     output.table(columns, ((row["obligation"], row["peer"], row["outcome"], "; ".join(row["reasons"])) for row in rows))
 
 
-@app.command
 def publish(
     schema: Annotated[Path, Parameter(help="TOML file that declares the dataset and classifies every column.")],
     *,
@@ -53,7 +50,6 @@ def publish(
         output.table(("What", "Value"), release.items())
 
 
-@app.command
 def activate(
     *,
     bsn_file: Annotated[

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from stelsel.agreements.services import Service
 from stelsel.agreements.terms import Terms
 from stelsel.base.errors import ConfigurationFault, Unavailable
-from stelsel.control import Control
+from stelsel.control.client import Control
 from stelsel.demo.authority import Authority
 from stelsel.demo.cast import (
     ACTORS,

@@ -1,17 +1,11 @@
-"""How an operator's commands reach a running node: JSON over a unix socket that only the node's user may open.
-
-`routes` is the node's side, `Control` the command line's. Who can open the socket is the operator: that is the whole
-of the authorisation, and the file system enforces it (mode 600).
-"""
+"""The node's side of the operator's socket: what commands can ask of it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -22,7 +16,7 @@ from stelsel.agreements.readable import sentences
 from stelsel.agreements.service import Agreements
 from stelsel.agreements.stored import StoredContract
 from stelsel.agreements.terms import terms_of
-from stelsel.base.errors import BadRequest, Conflict, Fault, NotFound, Unavailable
+from stelsel.base.errors import BadRequest, Conflict, NotFound
 from stelsel.base.web import read_json
 from stelsel.ledger.query import Entry, Query
 from stelsel.ledger.service import Ledger
@@ -211,42 +205,3 @@ def _summary(stored: StoredContract, names: dict[str, str]) -> Json:
 
 def _entry(entry: Entry) -> Json:
     return {"index": entry.index} | entry.record.to_json()
-
-
-class Control:
-    """The command line's side of the socket of the node whose data is in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._socket = folder / "control.sock"
-        self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self._socket)), base_url="http://node", timeout=120
-        )
-
-    def get(self, path: str, **query: str) -> Any:
-        """The JSON answer to a GET. Raises `Fault` with what the node said."""
-        return self._ask("GET", path, params=query)
-
-    def post(self, path: str, body: Json | None = None) -> Any:
-        """The JSON answer to a POST of `body`. Raises `Fault` with what the node said."""
-        return self._ask("POST", path, json=body or {})
-
-    def close(self) -> None:
-        self._client.close()
-
-    def _ask(self, method: str, path: str, **options: Any) -> Any:
-        try:
-            answer = self._client.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise Unavailable(
-                f"the node does not answer on {self._socket}", next_step="start it with: stelsel run node.toml"
-            ) from error
-        document = answer.json()
-        if answer.status_code >= 400:
-            extra = {name: value for name, value in document.items() if name not in _STANDARD_MEMBERS}
-            fault = Fault(document.get("detail") or document.get("title", ""), **extra)
-            fault.next_step = document.get("next_step", "")
-            raise fault
-        return document
-
-
-_STANDARD_MEMBERS = {"type", "title", "status", "detail", "next_step"}

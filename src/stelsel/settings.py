@@ -1,0 +1,61 @@
+"""A node's file: every section, put together from the rooms that declare them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from stelsel.agreements.group import Address
+from stelsel.agreements.services import Service
+from stelsel.base.settings import RelativePath, Settings
+from stelsel.exchange.settings import InwaySettings, Listen, OutwaySettings
+from stelsel.identity.settings import IdentitySettings
+from stelsel.ledger.settings import LedgerSettings
+from stelsel.opendata.settings import OpenDataSettings
+from stelsel.portal.settings import PortalSettings
+from stelsel.steering.settings import SteeringSettings
+
+
+class PeerSettings(Settings):
+    """Who this node is."""
+
+    certificate: RelativePath = Field(description="PEM file with the peer's certificate chain, leaf first")
+    key: RelativePath = Field(description="PEM file with its private key, unencrypted, readable by the node alone")
+
+
+class ManagerSettings(Settings):
+    """Where peers make agreements with this one."""
+
+    listen: Listen = Field(description="where to listen, host:port")
+    address: Address = Field(description="the address by which peers reach it, https://host:port")
+
+
+class WebSettings(Settings):
+    """Pages and public data."""
+
+    listen: Listen = Field(description="where to listen, host:port; put a TLS terminator before it outside a demo")
+    address: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#]+$", max_length=255)] = Field(
+        description="the address by which browsers reach it"
+    )
+    security_contact: Annotated[str, StringConstraints(pattern=r"^(mailto:|https://|tel:)[!-~]+$")] | None = Field(
+        None, description="where to report a leak; published as /.well-known/security.txt (RFC 9116)"
+    )
+
+
+class NodeSettings(Settings):
+    """A node's file."""
+
+    data: RelativePath = Field(description="folder for all that the node keeps")
+    group: RelativePath = Field(description="file with the rules of the group")
+    peer: PeerSettings = Field(description="who this node is")
+    manager: ManagerSettings = Field(description="where peers make agreements with us")
+    inway: InwaySettings | None = Field(None, description="where peers call our services")
+    outway: OutwaySettings | None = Field(None, description="where our own applications call services of peers")
+    services: tuple[Service, ...] = Field((), description="the services that we offer", max_length=1000)
+    web: WebSettings | None = Field(None, description="pages and public data")
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="limits of the ledger")
+    portal: PortalSettings | None = Field(None, description="pages for people")
+    identity: IdentitySettings | None = Field(None, description="an OpenID Provider")
+    opendata: OpenDataSettings = Field(default_factory=OpenDataSettings, description="open data")
+    steering: SteeringSettings = Field(default_factory=SteeringSettings, description="the steward's work")
