@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 from starlette.requests import Request
@@ -30,19 +30,21 @@ from stelsel.demo.authority import Authority
 from stelsel.demo.cast import GEMEENTE, INSIGHT_TERMS, PARKING_TERMS, REGIE, REGISTER, Actor
 from stelsel.exchange.settings import InwaySettings, OutwaySettings
 from stelsel.identity.settings import ClientSettings, IdentitySettings
-from stelsel.node import ManagerSettings, Node, NodeSettings, PeerSettings, WebSettings
+from stelsel.node import Node
 from stelsel.portal.settings import PortalSettings
+from stelsel.settings import ManagerSettings, NodeSettings, PeerSettings, WebSettings
 
 T = TypeVar("T")
 
-NOOR, BRAM = "999990019", "999990020"
+NOOR, BRAM, LOTTE = "999990019", "999990020", "999990032"
 PEOPLE = [
     {"name": "Noor van Dalmeer", "burgerservicenummer": NOOR},
     {"name": "Bram Terwold", "burgerservicenummer": BRAM},
+    {"name": "Lotte Achterberg", "burgerservicenummer": LOTTE},
     {"name": "Medewerker van Regie", "peer_id": REGIE.peer_id, "roles": ["agreements"]},
     {"name": "Medewerker van Gemeente", "peer_id": GEMEENTE.peer_id, "roles": ["agreements"]},
 ]
-NOOR_HANDLE, BRAM_HANDLE, OFFICIAL_HANDLE = "p0", "p1", "p2"
+NOOR_HANDLE, BRAM_HANDLE, LOTTE_HANDLE, OFFICIAL_HANDLE = "p0", "p1", "p2", "p3"
 _ACTORS = (REGIE, REGISTER, GEMEENTE)
 _LISTENERS = ("manager", "inway", "outway", "web")
 
@@ -103,7 +105,7 @@ class Visitor:
             cookies={"taal": language},
         )
 
-    def __enter__(self) -> Visitor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -219,8 +221,7 @@ async def _nodes(folder: Path, authority: Authority) -> AsyncIterator[Site]:
             site.grants["parking"] = await _agree(site.nodes, GEMEENTE, REGISTER, "personen", PARKING_TERMS)
             yield site
         finally:
-            for node in reversed(site.nodes.values()):
-                await node.stop()
+            await asyncio.gather(*(node.stop() for node in site.nodes.values()))
 
 
 async def _persons(request: Request) -> JSONResponse:
