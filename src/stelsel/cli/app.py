@@ -27,7 +27,7 @@ for _where in ("nodes:run", "nodes:init", "nodes:demo"):
     app.command(f"stelsel.cli.{_where}")
 for _where in ("agreements:peers", "agreements:services"):
     app.command(f"stelsel.cli.{_where}")
-for _where in ("evidence:ask", "evidence:explain", "evidence:log", "evidence:verify"):
+for _where in ("evidence:ask", "evidence:explain", "evidence:log", "proofs:verify"):
     app.command(f"stelsel.cli.{_where}")
 for _where in ("steering:check", "steering:publish", "steering:activate"):
     app.command(f"stelsel.cli.{_where}")

@@ -86,7 +86,7 @@ class PeerClient(Protocol):
 
 
 class RemoteGate:
-    """The gate at any other peer: it asks the steward (the directory's peer) and remembers the answer for seconds.
+    """The gate at any other peer: it asks the steward (the directory's peer) and remembers the answer for a moment.
 
     Whatever is not a clear answer by the steward itself lets pass.
     """
@@ -97,7 +97,7 @@ class RemoteGate:
         directory_address: str,
         directory_peer_id: str,
         *,
-        ttl: float = 5,
+        ttl: float = 1,
         patience: float = 2,
     ) -> None:
         self._agreements = agreements
