@@ -99,7 +99,7 @@ def test_a_keyboard_alone_reaches_everything_in_the_order_in_which_it_is_read(ch
     with _page(chromium, viewport=WIDE) as page:
         page.goto(f"{site.address}/mijn-gegevens")
         reached: list[str] = []
-        for _ in range(7):
+        for _ in range(8):
             page.keyboard.press("Tab")
             focused = page.evaluate(
                 """() => { const at = document.activeElement, style = getComputedStyle(at);
@@ -108,14 +108,15 @@ def test_a_keyboard_alone_reaches_everything_in_the_order_in_which_it_is_read(ch
             assert focused[1:] == ["solid", "3px"], focused
             reached.append(focused[0])
         assert reached[0] == "Naar de inhoud"
-        assert reached[2:5] == ["Mijn gegevens", "Afspraken", "English"]
-        assert reached[5] == "Inloggen als inwoner"
+        assert reached[2:6] == ["Mijn gegevens", "Afspraken", "English", "Inloggen"]
+        assert reached[6] == "Inloggen als inwoner"
 
         # The skip link does what it says, and the whole login goes by Enter.
         page.goto(f"{site.address}/mijn-gegevens")
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Inloggen als inwoner"
         page.keyboard.press("Enter")
         page.wait_for_url("**/login?challenge=*")
         page.locator("button", has_text="Noor").focus()

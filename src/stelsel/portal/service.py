@@ -79,7 +79,7 @@ class Portal:
             http=self.http,
             clock=clock,
         )
-        self._make_login = lambda: SiteLogin(
+        self._make_login: Callable[[], SiteLogin] = lambda: SiteLogin(
             relying_party=self._party, database=database, folder=folder, clock=clock, base_url=web_address
         )
         self._login: SiteLogin | None = None
