@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from stelsel.base.canonical import parse_object
-from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
-from stelsel.base.errors import BadGateway, BadRequest, Fault, Unavailable
+from stelsel.base.certificates import KeyPair, TrustAnchors, identify
+from stelsel.base.errors import BadGateway, BadRequest, Fault, Unauthenticated, Unavailable
 from stelsel.base.text import inert
 
 MAXIMUM_ANSWER = 8 * 1024 * 1024
@@ -69,15 +69,15 @@ class _Watch:
             await self._check(details["return_value"])
 
     async def _check(self, stream: Any) -> None:
-        der = stream.get_extra_info("ssl_object").getpeercert(True)
         try:
-            found = Certificate.read(der).peer_id if der else ""
-        except BadRequest:
-            found = ""
+            found = identify(stream.get_extra_info("ssl_object")).peer_id
+        except (BadRequest, Unauthenticated) as fault:
+            await stream.aclose()
+            raise PeerMismatch(f"the certificate at that address does not hold: {fault.detail}") from fault
         if found != self._peer_id:
             await stream.aclose()
             raise PeerMismatch(
-                f"at that address answers not peer {self._peer_id} but {found or 'one without an OIN'}",
+                f"at that address answers not peer {self._peer_id} but {found}",
                 next_step="the peer should announce its right manager address",
             )
 

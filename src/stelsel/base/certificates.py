@@ -1,16 +1,19 @@
 """Who a peer is: X.509 certificates, the keys that go with them, and the trust anchors of a group.
 
-A peer's id is the OIN in `subject.serialNumber`, its name `subject.organizationName` (Digikoppeling 3.4.3; FSC Core
-4.1.3 and 4.1.4 leave the choice to the group).
+A peer's id is the OIN in `subject.serialNumber`, its name `subject.organizationName` (Digikoppeling 3.4.3), unless the
+group chose other elements of the subject (FSC Core 4.1.3 and 4.1.4): see `PeerElements`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ssl
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -26,6 +29,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 from stelsel.base.canonical import b64url
 from stelsel.base.errors import BadRequest, ConfigurationFault, Unauthenticated
 from stelsel.base.ids import is_oin
+from stelsel.base.revocation import RevocationLists
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -39,7 +43,29 @@ _UNREADABLE = (
 )
 """What a hostile certificate makes the parser raise; not all of it is a ValueError."""
 
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # forward secrecy only (Digikoppeling 3.4.3)
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Forward secrecy only (Digikoppeling 3.4.3), as OpenSSL names cipher suites of TLS 1.2."""
+
+SUBJECT_ELEMENTS = {
+    "serialNumber": NameOID.SERIAL_NUMBER,
+    "organizationName": NameOID.ORGANIZATION_NAME,
+    "organizationIdentifier": NameOID.ORGANIZATION_IDENTIFIER,
+    "organizationalUnitName": NameOID.ORGANIZATIONAL_UNIT_NAME,
+    "commonName": NameOID.COMMON_NAME,
+    "userId": NameOID.USER_ID,
+}
+"""The elements of a certificate's subject that a group may choose from."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerElements:
+    """Which element of a certificate's subject is the peer's id, and which its name (FSC Core 4.1.3, 4.1.4)."""
+
+    peer_id: str = "serialNumber"
+    peer_name: str = "organizationName"
+
+
+_USUAL = PeerElements()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +82,28 @@ class Certificate:
     domain_names: tuple[str, ...]
     not_before: float
     not_after: float
+    issuer: bytes = b""
+    """DER of the issuer's name, with `serial` what a revocation list names."""
+    serial: int = 0
 
     @classmethod
-    def read(cls, der: bytes) -> Certificate:
+    def read(cls, der: bytes, elements: PeerElements = _USUAL) -> Certificate:
         """Read a DER certificate. Raises `BadRequest` when it lacks what the group asks of a certificate."""
+        return _read(der, elements)
+
+    @classmethod
+    def _parse(cls, der: bytes, elements: PeerElements) -> Certificate:
         try:
             parsed = x509.load_der_x509_certificate(der)
             spki = parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-            peer_id = _subject(parsed, NameOID.SERIAL_NUMBER)
-            peer_name = _subject(parsed, NameOID.ORGANIZATION_NAME)
+            peer_id = _subject(parsed, SUBJECT_ELEMENTS[elements.peer_id])
+            peer_name = _subject(parsed, SUBJECT_ELEMENTS[elements.peer_name])
             domain_names = _domain_names(parsed)
+            issuer = parsed.issuer.public_bytes()
         except _UNREADABLE as error:
             raise BadRequest("the certificate cannot be read") from error
         if not is_oin(peer_id):
-            raise BadRequest("the certificate's subject.serialNumber is not an OIN (20 digits)")
+            raise BadRequest(f"the certificate's subject.{elements.peer_id} is not an OIN (20 digits)")
         return cls(
             der=der,
             peer_id=peer_id,
@@ -79,6 +113,8 @@ class Certificate:
             domain_names=domain_names,
             not_before=parsed.not_valid_before_utc.timestamp(),
             not_after=parsed.not_valid_after_utc.timestamp(),
+            issuer=issuer,
+            serial=parsed.serial_number,
         )
 
     def public_key(self) -> PublicKey:
@@ -87,6 +123,12 @@ class Certificate:
         if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
             raise BadRequest("the certificate's key is neither RSA nor elliptic curve")
         return key
+
+
+@lru_cache(maxsize=1024)
+def _read(der: bytes, elements: PeerElements) -> Certificate:
+    # A manager reads the same few certificates with every request.
+    return Certificate._parse(der, elements)
 
 
 def _domain_names(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -104,11 +146,34 @@ def _subject(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
     return str(values[0].value)
 
 
-class TrustAnchors:
-    """The root certificates of a group (FSC Core 4.1.5)."""
+@dataclass(frozen=True, slots=True)
+class TlsRules:
+    """Which TLS the group allows between peers (FSC Core 4.1.6.1)."""
 
-    def __init__(self, pem: bytes) -> None:
+    lowest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    highest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED
+    ciphers: str = CIPHERS
+
+
+_USUAL_TLS = TlsRules()
+
+
+class TrustAnchors:
+    """The root certificates of a group (FSC Core 4.1.5), and how certificates under them are read and revoked."""
+
+    def __init__(
+        self,
+        pem: bytes,
+        *,
+        elements: PeerElements = _USUAL,
+        revocations: RevocationLists | None = None,
+        tls: TlsRules = _USUAL_TLS,
+    ) -> None:
         self.pem = pem
+        self.elements = elements
+        self.revocations = revocations
+        """None: the group keeps no revocation lists."""
+        self.tls = tls
         self._roots = x509.load_pem_x509_certificates(pem)
         self._store = Store(self._roots)
 
@@ -123,6 +188,21 @@ class TrustAnchors:
                 next_step="point group.trust_anchors to a PEM file with the group's root certificates",
             ) from error
 
+    def identify(self, der: bytes) -> Certificate:
+        """The certificate of the other side of a TLS connection, whose chain TLS has verified already.
+
+        Raises `BadRequest` when it does not say who the peer is, `Unauthenticated` when it is revoked.
+        """
+        certificate = Certificate.read(der, self.elements)
+        self.check_revoked(certificate)
+        return certificate
+
+    def check_revoked(self, certificate: Certificate) -> None:
+        """Raises `Unauthenticated` when the group keeps revocation lists and they do not clear this certificate."""
+        if self.revocations is not None:
+            # As with TLS itself, the machine's own clock decides about connections.
+            self.revocations.check(certificate.issuer, certificate.serial, time.time())
+
     def verify(self, chain: tuple[bytes, ...], now: float) -> Certificate:
         """The leaf of a DER chain (leaf first, root left out), proven to be issued under these anchors.
 
@@ -136,7 +216,28 @@ class TrustAnchors:
             verifier.verify(leaf, intermediates)
         except (*_UNREADABLE, VerificationError) as error:
             raise Unauthenticated("the certificate does not hold under the trust anchors of the group") from error
-        return Certificate.read(chain[0])
+        if self.revocations is not None:
+            for certificate in (leaf, *intermediates):
+                self.revocations.check(certificate.issuer.public_bytes(), certificate.serial_number, now)
+        return Certificate.read(chain[0], self.elements)
+
+
+class PeerContext(ssl.SSLContext):
+    """A TLS context that knows the trust anchors it was made with, so that who is at the other side can be read."""
+
+    anchors: TrustAnchors
+
+
+def identify(tls: Any) -> Certificate:
+    """Who is at the other side of a TLS connection (its `ssl_object`), made with a context of `KeyPair`.
+
+    Raises `Unauthenticated` when there is no certificate or it is revoked, `BadRequest` when it does not say who.
+    """
+    der = tls.getpeercert(True) if tls is not None else None
+    if not der:
+        raise Unauthenticated("the other side showed no certificate")
+    context = tls.context
+    return context.anchors.identify(der) if isinstance(context, PeerContext) else Certificate.read(der)
 
 
 @dataclass(frozen=True)
@@ -150,7 +251,7 @@ class KeyPair:
     key_file: Path
 
     @classmethod
-    def load(cls, certificate_file: Path, key_file: Path) -> KeyPair:
+    def load(cls, certificate_file: Path, key_file: Path, elements: PeerElements = _USUAL) -> KeyPair:
         """Read PEM files. Raises `ConfigurationFault` that names the file and the fix."""
         try:
             chain = x509.load_pem_x509_certificates(certificate_file.read_bytes())
@@ -175,24 +276,26 @@ class KeyPair:
             )
         ders = tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
         try:
-            certificate = Certificate.read(ders[0])
+            certificate = Certificate.read(ders[0], elements)
         except BadRequest as error:
             raise ConfigurationFault(f"{certificate_file}: {error.detail}") from error
         return cls(key, ders, certificate, certificate_file, key_file)
 
-    def server_context(self, anchors: TrustAnchors) -> ssl.SSLContext:
+    def server_context(self, anchors: TrustAnchors) -> PeerContext:
         """TLS for a listener that only peers of the group may reach (mutual TLS)."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = PeerContext(ssl.PROTOCOL_TLS_SERVER)
         context.verify_mode = ssl.CERT_REQUIRED
         return self._configure(context, anchors)
 
-    def client_context(self, anchors: TrustAnchors) -> ssl.SSLContext:
+    def client_context(self, anchors: TrustAnchors) -> PeerContext:
         """TLS for connecting to a peer: its chain and host name are checked; its peer id is up to the caller."""
-        return self._configure(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), anchors)
+        return self._configure(PeerContext(ssl.PROTOCOL_TLS_CLIENT), anchors)
 
-    def _configure(self, context: ssl.SSLContext, anchors: TrustAnchors) -> ssl.SSLContext:
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(_CIPHERS)
+    def _configure(self, context: PeerContext, anchors: TrustAnchors) -> PeerContext:
+        context.anchors = anchors
+        context.minimum_version = anchors.tls.lowest
+        context.maximum_version = anchors.tls.highest
+        context.set_ciphers(anchors.tls.ciphers)
         context.load_verify_locations(cadata=anchors.pem.decode("ascii"))
         context.load_cert_chain(self.certificate_file, self.key_file)
         return context

@@ -13,13 +13,13 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from stelsel.base.bounded_http import BoundedProtocol
 from stelsel.base.canonical import parse_object
-from stelsel.base.certificates import Certificate
+from stelsel.base.certificates import Certificate, TrustAnchors
 from stelsel.base.errors import BadRequest, ConfigurationFault, Fault, TooLarge, Unauthenticated
 from stelsel.base.ids import new_span_id
 from stelsel.base.log import logger
@@ -48,12 +48,15 @@ def application(routes: list[BaseRoute], **options: Any) -> Starlette:
 
 
 async def read_body(request: Request, limit: int = MAXIMUM_BODY) -> bytes:
-    """The request's body, at most `limit` bytes; more raises `TooLarge` without reading on."""
+    """The request's body, at most `limit` bytes; more raises `TooLarge` without reading on, less `BadRequest`."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"the body is larger than {limit} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"the body is larger than {limit} bytes")
+    except ClientDisconnect as error:
+        raise BadRequest("the body ended before it was whole") from error
     return bytes(body)
 
 
@@ -65,19 +68,27 @@ async def read_json(request: Request, limit: int = MAXIMUM_BODY) -> dict[str, An
 
 
 def client_certificate(request: Request) -> Certificate:
-    """The certificate that the client proved to hold in the TLS handshake. Raises `Unauthenticated`."""
+    """The certificate that the client proved to hold in the TLS handshake, as the group reads it.
+
+    Raises `Unauthenticated` when there is none or it has been revoked since, `BadRequest` when it does not say who.
+    """
     der = getattr(request.state, "client_certificate", None)
     if not der:
         raise Unauthenticated("this needs a client certificate of the group (mutual TLS)")
-    return Certificate.read(der)
+    anchors: TrustAnchors | None = getattr(request.state, "anchors", None)
+    return anchors.identify(der) if anchors is not None else Certificate.read(der)
 
 
-class _PeerProtocol(HttpToolsProtocol):
+class _PeerProtocol(BoundedProtocol):
     """uvicorn's HTTP protocol that hands the verified client certificate (DER) to the application."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         tls = transport.get_extra_info("ssl_object")
-        self.app_state = {**self.app_state, "client_certificate": tls.getpeercert(True) if tls else None}
+        self.app_state = {
+            **self.app_state,
+            "client_certificate": tls.getpeercert(True) if tls else None,
+            "anchors": getattr(tls.context, "anchors", None) if tls else None,
+        }
         super().connection_made(transport)
 
     def shutdown(self) -> None:

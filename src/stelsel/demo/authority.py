@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -53,14 +53,16 @@ class Authority:
         *,
         domain_names: tuple[str, ...] = ("localhost",),
         days: float = 90,
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
     ) -> tuple[Path, Path]:
         """Write `certificate.pem` and `key.pem` (mode 600) for a peer into `folder`; give their paths.
 
+        `key` is the peer's own, to renew a certificate or to have another kind of key; by default a new one on P-256.
         Refuses an OIN that could be somebody's: only the test prefix is allowed.
         """
         if not peer_id.startswith(TEST_OIN_PREFIX) or len(peer_id) != 20:
             raise ValueError(f"the demo issues certificates for test OINs only ({TEST_OIN_PREFIX}...)")
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         end = self._now + timedelta(days=days)
         certificate = (
             x509.CertificateBuilder()
@@ -101,6 +103,23 @@ class Authority:
         key_file.touch(mode=0o600)
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate_file, key_file
+
+    def revocation_list(
+        self, certificates: tuple[bytes, ...] = (), *, days: float = 7, made: datetime | None = None
+    ) -> bytes:
+        """A revocation list (PEM) that names these certificates (DER), to be renewed within `days`."""
+        made = made or self._now
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._root.subject)
+            .last_update(made)
+            .next_update(made + timedelta(days=days))
+        )
+        for der in certificates:
+            serial = x509.load_der_x509_certificate(der).serial_number
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(made).build()
+            builder = builder.add_revoked_certificate(revoked)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:

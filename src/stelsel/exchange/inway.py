@@ -13,9 +13,9 @@ from typing import NoReturn
 from stelsel.agreements.fsc_errors import ServiceNotFound, ServiceUnreachable, TokenInvalid, TokenMissing
 from stelsel.agreements.group import Group
 from stelsel.agreements.services import Service
-from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
+from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors, identify
 from stelsel.base.clock import Clock
-from stelsel.base.errors import BadGateway, BadRequest, Fault
+from stelsel.base.errors import BadGateway, BadRequest, Fault, Unauthenticated
 from stelsel.base.log import logger
 from stelsel.exchange.call import Answer, Call
 from stelsel.exchange.facts import Facts, check, limits_data
@@ -101,14 +101,10 @@ class Inway(Gateway):
 
     def admit(self, connection: ClientConnection, transport: asyncio.Transport) -> bool:
         """Read the client's certificate, once a connection; its chain was verified by TLS."""
-        tls = transport.get_extra_info("ssl_object")
-        der = tls.getpeercert(True) if tls is not None else None
-        if not der:
-            return False
         try:
-            connection.identity = Certificate.read(der)
-        except BadRequest as fault:
-            _log.warning("a certificate of the group does not say who the peer is", detail=fault.detail)
+            connection.identity = identify(transport.get_extra_info("ssl_object"))
+        except (BadRequest, Unauthenticated) as fault:
+            _log.warning("a client with a certificate of the group is not let in", detail=fault.detail)
             return False
         return True
 
@@ -117,6 +113,7 @@ class Inway(Gateway):
         now = self._clock.now()
         if now >= client.not_after:
             return  # it expired while connected: no answer, as at the handshake
+        self._anchors.check_revoked(client)
         if call.head.method == b"CONNECT":
             raise InwayMethodUnsupported("CONNECT is not carried", next_step="send the request itself")
         facts = self._first_facts(call, client)

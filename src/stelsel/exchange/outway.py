@@ -16,9 +16,9 @@ from stelsel.agreements.fsc_errors import MethodUnsupported
 from stelsel.agreements.group import Group
 from stelsel.agreements.services import Service
 from stelsel.agreements.tokens import Token, TokenClaims
-from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
+from stelsel.base.certificates import KeyPair, TrustAnchors, identify
 from stelsel.base.clock import Clock
-from stelsel.base.errors import BadGateway, BadRequest, Fault
+from stelsel.base.errors import BadGateway, BadRequest, Fault, Unauthenticated
 from stelsel.exchange.call import Call, FirstLook
 from stelsel.exchange.facts import Facts, check, limits_data
 from stelsel.exchange.faults import OutwayLogWriteError, UnknownGrantHash, WrongPeer
@@ -257,10 +257,10 @@ class InwayConnector:
             ) from error
         tls = transport.get_extra_info("ssl_object")
         try:
-            certificate = Certificate.read(tls.getpeercert(True) or b"")
-        except BadRequest as error:
+            certificate = identify(tls)
+        except (BadRequest, Unauthenticated) as error:
             transport.abort()
-            raise WrongPeer("the certificate of the inway does not say whose it is") from error
+            raise WrongPeer(f"the certificate of the inway does not hold: {error.detail}") from error
         if certificate.peer_id != self._peer_id:
             transport.abort()
             raise WrongPeer(
