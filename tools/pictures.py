@@ -8,12 +8,11 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from stelsel.demo.beginnings import begin
+from stelsel.demo.beginnings import first_uses, open_up
 from stelsel.demo.cast import GEMEENTE, PARKING_TERMS, REGIE, REGISTER
 from stelsel.demo.country import MUNICIPALITY, Country, Options, temporary_folder
 from stelsel.demo.population_register.store import notable_people
 from stelsel.demo.scenario import opendata
-from stelsel.demo.scenario.play import Story
 
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run")
 
@@ -24,11 +23,9 @@ def main(folder: Path, *, narrow: bool) -> None:
     try:
         country.start()
         country.settle()
-        begin(country, PARKING_TERMS)
+        first_uses(country, PARKING_TERMS)
+        open_up(country)
         resident = notable_people(country.folder / "people.sqlite", 1, MUNICIPALITY)[0]
-        opendata.release(Story(country, resident))
-        for _ in range(2):
-            country.control(REGIE).post("/commands/check")
         folder.mkdir(parents=True, exist_ok=True)
         with sync_playwright() as driver:
             chromium = shutil.which("chromium") or shutil.which("google-chrome")

@@ -7,9 +7,10 @@ import json
 import httpx
 
 from stelsel.agreements.terms import LegalBasis, ProcessingActivity, Terms
-from stelsel.demo.cast import BENEFIT_TERMS, GEMEENTE, REGISTER, UITKERING, Actor
+from stelsel.demo.cast import BENEFIT_TERMS, GEMEENTE, REGIE, REGISTER, UITKERING, Actor
 from stelsel.demo.country import MUNICIPALITY, Country
 from stelsel.demo.population_register.store import notable_people
+from stelsel.demo.scenario import opendata
 
 SCHOOL_BUS_TERMS = Terms(
     purpose="Beoordelen of een kind vervoer naar school kan krijgen",
@@ -24,8 +25,8 @@ SCHOOL_BUS_TERMS = Terms(
 )
 
 
-def begin(country: Country, parking: Terms) -> None:
-    """Give a country that has just started its beginnings; one that had them keeps them as they are."""
+def first_uses(country: Country, parking: Terms) -> None:
+    """Some uses of data, a refusal and an open proposal; a country that had them keeps them as they are."""
     rows = country.control(GEMEENTE).get("/agreements")
     had = any(row["grants"][0]["service"] == "personen" for row in rows)
     country.agree(GEMEENTE, REGISTER, "personen", parking)
@@ -39,6 +40,14 @@ def begin(country: Country, parking: Terms) -> None:
             _ask(country, GEMEENTE, resident.burgerservicenummer, (*parking.fields, "geboorte.datum"))
     body = {"peer_id": REGISTER.peer_id, "service": "personen", "days": 365}
     country.control(GEMEENTE).post("/agreements", body | {"properties": SCHOOL_BUS_TERMS.to_properties()})
+
+
+def open_up(country: Country) -> None:
+    """Let the steward check everybody twice, for a consequence takes two findings, and publish the first open data."""
+    for _ in range(2):
+        country.control(REGIE).post("/commands/check")
+    if not (country.data(REGISTER) / "opendata" / opendata.DATASET / "current").exists():
+        opendata.publish(country)
 
 
 def _ask(country: Country, actor: Actor, number: str, fields: tuple[str, ...]) -> None:

@@ -15,11 +15,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from stelsel.base.text import inert
+from stelsel.demo.beginnings import first_uses, open_up
 from stelsel.demo.cast import ACTORS, GEMEENTE, PARKING_TERMS, REGIE, REGISTER
 from stelsel.demo.country import MUNICIPALITY, Country, Options, temporary_folder
 from stelsel.demo.population_register.store import notable_people
@@ -42,16 +41,18 @@ def run_demo(options: Options) -> None:
             running = _start(country, progress)
             progress.update(progress.task_ids[0], description="Making the first agreements")
             country.settle()
-            _first_uses(country)
+            first_uses(country, PARKING_TERMS)
         except BaseException:
             country.stop()
             raise
     try:
-        _console.print(_where(country))
+        _where(country)
         _console.print(
-            f"Running: {len(country.processes)} processes, {running:.1f} s to start, "
-            f"{time.perf_counter() - begin:.1f} s in all. [bold]Ctrl-C stops everything.[/bold]"
+            f"\n{len(country.processes)} processes, {running:.1f} s to start, {time.perf_counter() - begin:.1f} s in all."
+            " [bold]Ctrl-C stops everything.[/bold]"
         )
+        open_up(country)
+        _console.print("The board was checked and the first open data was published.")
         while not stopping.wait(1):
             _watch(country)
     finally:
@@ -131,29 +132,22 @@ def _resident(country: Country) -> Any:
     return notable_people(country.folder / "people.sqlite", 1, MUNICIPALITY)[0]
 
 
-def _first_uses(country: Country) -> None:
-    """An agreement, some uses of data and one open proposal, so that the pages have something to show."""
-    from stelsel.demo.beginnings import begin
-
-    begin(country, PARKING_TERMS)
-
-
-def _where(country: Country) -> Panel:
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+def _where(country: Country) -> None:
+    """Say what runs where; addresses stand whole on a line, so that a terminal makes links of them."""
     regie = country.web(REGIE)
     rows = (
-        ("A resident", "who used my data?", f"{regie}/mijn-gegevens"),
-        ("An official of the register", "agreements to accept", f"{country.web(REGISTER)}/afspraken"),
-        ("An official of the municipality", "a parking permit", country.application(GEMEENTE)),
-        ("A builder", "open data", f"{country.web(REGISTER)}/open-data"),
-        ("The steward", "who keeps what was agreed?", f"{regie}/stelsel"),
+        ("A resident: who used my data?", f"{regie}/mijn-gegevens"),
+        ("The municipality: a parking permit", country.application(GEMEENTE)),
+        ("The register: agreements to accept", f"{country.web(REGISTER)}/afspraken"),
+        ("The steward: who keeps what was agreed?", f"{regie}/stelsel"),
+        ("A builder: open data", f"{country.web(REGISTER)}/open-data"),
     )
-    for who, what, where in rows:
-        table.add_row(f"[bold]{who}[/bold]", what, where)
-    table.add_row("", "", "")
+    _console.print("\n[bold]A small country is running.[/bold] Log in as anyone you like; nobody in it exists.\n")
+    for who, where in rows:
+        _console.print(f"  {who:<42}{where}", soft_wrap=True)
+    _console.print(f"\n  {'Five nodes, each with a file of its own:':<42}{country.folder}/*/node.toml", soft_wrap=True)
     for actor in ACTORS:
-        table.add_row(actor.name, "node", escape(str(country.folder / actor.key / "node.toml")))
-    return Panel(table, title="A small country", title_align="left")
+        _console.print(f"  [dim]{actor.name:<42}{actor.peer_id}  {actor.role}[/dim]", soft_wrap=True)
 
 
 def _watch(country: Country) -> None:

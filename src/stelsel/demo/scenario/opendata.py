@@ -10,6 +10,7 @@ from contextlib import closing
 import httpx
 
 from stelsel.demo.cast import REGISTER
+from stelsel.demo.country import Country
 from stelsel.demo.scenario.play import Evidence, Story, expect
 
 DATASET = "inwoners-per-gemeente-en-leeftijd"
@@ -17,17 +18,23 @@ _RESIDENTS = "FROM persons WHERE suspension = '' AND municipality_code <> '1999'
 """Who lives in a municipality: not who died or left (element 07.67.20), nor who is registered abroad (RNI, 1999)."""
 
 
-def release(story: Story) -> Evidence:
-    """The register releases residents by municipality and age group; small cells are protected for good."""
-    country = story.country
-    made = country.control(REGISTER).post(
+def publish(country: Country) -> Evidence:
+    """Let the register make a release; gives what the node said of it."""
+    made: Evidence = country.control(REGISTER).post(
         "/commands/publish",
         {
-            "schema": str(country.folder / "register" / "residents.toml"),
+            "schema": str(country.folder / REGISTER.key / "residents.toml"),
             "source": str(country.folder / "people.sqlite"),
             "query": f"SELECT * {_RESIDENTS}",
         },
     )
+    return made
+
+
+def release(story: Story) -> Evidence:
+    """The register releases residents by municipality and age group; small cells are protected for good."""
+    country = story.country
+    made = publish(country)
     base = f"{country.web(REGISTER)}/data"
     whole = _get(f"{base}/{DATASET}.csv").text
     rows = list(csv.DictReader(io.StringIO(whole)))
