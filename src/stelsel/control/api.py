@@ -22,6 +22,7 @@ from stelsel.ledger.query import Entry, Query
 from stelsel.ledger.service import Ledger
 
 Json = dict[str, Any]
+_LONGEST_NUMBER = 15
 Command = Callable[[Json], Awaitable[Any]]
 
 
@@ -53,7 +54,7 @@ def routes(rooms: Rooms) -> list[BaseRoute]:
         Route("/agreements/{selector}", api.show),
         Route("/agreements/{selector}/{action}", api.act, methods=["POST"]),
         Route("/log", api.log, methods=["POST"]),
-        Route("/receipts/{index:int}", api.receipt),
+        Route("/receipts/{index}", api.receipt),
         Route("/commands/{name}", api.command, methods=["POST"]),
         *rooms.decisions,
     ]
@@ -135,7 +136,10 @@ class _Api:
         return JSONResponse([_entry(entry) for entry in await self._rooms.ledger.find(query)])
 
     async def receipt(self, request: Request) -> Response:
-        return JSONResponse(await self._rooms.ledger.receipt(request.path_params["index"]))
+        index = request.path_params["index"]
+        if not (index.isascii() and index.isdecimal() and len(index) <= _LONGEST_NUMBER):
+            raise BadRequest("a receipt is asked by the number of a record", next_step="see them with: stelsel log")
+        return JSONResponse(await self._rooms.ledger.receipt(int(index)))
 
     async def command(self, request: Request) -> Response:
         name = request.path_params["name"]

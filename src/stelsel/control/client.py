@@ -17,9 +17,9 @@ class Control:
 
     def __init__(self, folder: Path) -> None:
         self._socket = folder / "control.sock"
-        self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self._socket)), base_url="http://node", timeout=120
-        )
+        # A connection a command: none is left open when nobody closes this, none is stale after a restart.
+        transport = httpx.HTTPTransport(uds=str(self._socket), limits=httpx.Limits(max_keepalive_connections=0))
+        self._client = httpx.Client(transport=transport, base_url="http://node", timeout=120)
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON answer to a GET. Raises `Fault` with what the node said."""
