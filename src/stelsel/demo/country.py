@@ -102,7 +102,11 @@ class Country:
         country = cls(folder, base, options.people)
         progress(f"Making {options.people:,} synthetic residents")
         country.built = build(
-            folder / "people.sqlite", count=options.people, seed=options.seed, people_file=options.people_file
+            folder / "people.sqlite",
+            count=options.people,
+            seed=options.seed,
+            people_file=options.people_file,
+            progress=lambda done, total: progress(f"Making synthetic residents: {done:,} of {total:,}"),
         )
         progress("Issuing keys and certificates")
         country._write_files(Authority())

@@ -47,10 +47,9 @@ def run_demo(options: Options) -> None:
             raise
     try:
         _where(country)
-        _console.print(
-            f"\n{len(country.processes)} processes, {running:.1f} s to start, {time.perf_counter() - begin:.1f} s in all."
-            " [bold]Ctrl-C stops everything.[/bold]"
-        )
+        total = time.perf_counter() - begin
+        _console.print(f"\n{len(country.processes)} processes, {running:.1f} s to start, {total:.1f} s in all.")
+        _console.print("[bold]Ctrl-C stops everything.[/bold]")
         open_up(country)
         _console.print("The board was checked and the first open data was published.")
         while not stopping.wait(1):
@@ -110,10 +109,14 @@ def _progress() -> Iterator[Progress]:
 
 def _prepare(options: Options, progress: Progress) -> Country:
     country = Country.prepare(options, lambda what: progress.update(progress.task_ids[0], description=what))
-    if country.built is not None and country.built.reports:
-        _errors.print(f"{country.built.loaded_rows} persons were loaded from the file; these rows were not:")
-        for report in country.built.reports:
-            _errors.print(f"  row {report.row}: {escape(inert(report.reason))}")
+    reports = country.built.reports if country.built is not None else ()
+    if country.built is not None and reports:
+        file = country.folder / "people-rows.txt"
+        file.write_text("".join(f"row {report.row}: {inert(report.reason)}\n" for report in reports))
+        _errors.print(f"{country.built.loaded_rows} rows of the people file were loaded, {len(reports)} were not, as:")
+        for report in reports[:3]:
+            _errors.print(f"  row {report.row}: {escape(inert(report.reason))}", soft_wrap=True)
+        _errors.print(f"Each of them stands with its reason in {escape(str(file))}", soft_wrap=True)
     return country
 
 
