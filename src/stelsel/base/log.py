@@ -40,3 +40,8 @@ def _make_inert(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
         if isinstance(value, str) and key != "exception":
             event[key] = inert(value)
     return event
+
+
+# The library's own defaults print the values of variables with a traceback, and those can be personal.
+if not structlog.is_configured():
+    configure()

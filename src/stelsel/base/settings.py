@@ -90,4 +90,6 @@ def _explain(path: Path, kind: type[Settings], error: ValidationError) -> Config
     if first["type"] == "missing":
         return ConfigurationFault(f"{path}: the key {key} is missing", next_step=f"add {key} to the file")
     message = first["msg"].removeprefix("Value error, ")
+    if not key:  # a rule over several keys; its message names them
+        return ConfigurationFault(f"{path}: {message}", next_step="correct the file")
     return ConfigurationFault(f"{path}: {key}: {message}", next_step=f"correct {key} in the file")

@@ -49,9 +49,9 @@ def say(line: str) -> None:
 
 def complain(fault: Fault) -> None:
     """One line for what is wrong, one for the next step."""
-    _errors.print(f"[bold red]stelsel:[/bold red] {plain(fault.detail)}")
+    _errors.print(f"[bold red]stelsel:[/bold red] {plain(fault.detail)}", soft_wrap=True)
     if fault.next_step:
-        _errors.print(f"[dim]Next step:[/dim] {plain(fault.next_step)}")
+        _errors.print(f"[dim]Next step:[/dim] {plain(fault.next_step)}", soft_wrap=True)
 
 
 def day(seconds: float) -> str:

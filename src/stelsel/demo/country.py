@@ -33,7 +33,7 @@ from stelsel.demo.cast import (
 )
 from stelsel.demo.people.municipalities import municipalities
 from stelsel.demo.population_register.store import Built, build, notable_people
-from stelsel.demo.processes import Process, free_base
+from stelsel.demo.processes import Process, answers, free_base
 from stelsel.opendata.service import RESIDENTS
 
 MUNICIPALITY = "0363"
@@ -73,6 +73,8 @@ class Country:
     @classmethod
     def prepare(cls, options: Options, progress: Progress = lambda _: None) -> Country:
         """Make the country's files, or take up those that an earlier demo left. Raises `ConfigurationFault`."""
+        if options.people < (0 if options.people_file else 1):
+            raise ConfigurationFault("a country needs people", next_step="give --people a number from 1")
         folder = (options.folder or Path("country")).resolve()
         base = options.base_port or free_base(_BASES, _PORT_OFFSETS)
         wanted = {
@@ -245,6 +247,9 @@ class Country:
         process, deadline = self.processes[actor.key], time.monotonic() + seconds
         while True:
             try:
+                # Looked at first: a client that finds no socket there leaves its own end open.
+                if not answers(f"unix:{self.data(actor) / 'control.sock'}"):
+                    raise Unavailable(f"{actor.name} does not listen yet")
                 self.control(actor).get("/about")
                 return
             except Unavailable as fault:

@@ -88,12 +88,13 @@ class Process:
             self._process.wait()
 
     def last_words(self) -> str:
-        """The last line that it printed."""
+        """The last thing that it printed, a complaint rather than the next step that follows one."""
         try:
             lines = self.log.read_text(errors="replace").strip().splitlines()
         except OSError:
             return "it printed nothing"
-        return lines[-1] if lines else "it printed nothing"
+        complaints = [line for line in lines if line.startswith("stelsel: ")]
+        return (complaints or lines or ["it printed nothing"])[-1]
 
     def memory(self) -> int:
         """Resident memory in KiB, 0 when it cannot be read."""
