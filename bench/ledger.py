@@ -45,7 +45,7 @@ def record() -> Record:
         fields=("naam.volledigeNaam", "verblijfplaats.straat", "verblijfplaats.huisnummer"),
         search_parameters=("burgerservicenummer",),
         processing_activity="https://example.nl/activities/parking@1",
-        subjects=("6f1f1a1c5a0b4e0c9f5b1e3d7c2a9b48",),
+        subject="6f1f1a1c5a0b4e0c9f5b1e3d7c2a9b48",
     )
 
 

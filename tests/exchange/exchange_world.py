@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,6 +73,10 @@ def an_agreement(service: str, consumer: KeyPair, *, with_terms: Terms | None = 
     return replace(base, **changes)
 
 
+async def nothing() -> None:
+    """What happens meanwhile, unless a test says otherwise."""
+
+
 class StandInAgreements:
     """Agreements that a test sets, with real tokens and the real check of tokens."""
 
@@ -86,12 +90,16 @@ class StandInAgreements:
         self._tokens: dict[str, Token] = {}
         self.audience = ""
         self.lifetime = 300
+        self.before_token: Callable[[], Awaitable[None]] = nothing
         self.forgotten = 0
 
     def put(self, agreement: Agreement) -> None:
         self._all[agreement.grant_hash] = agreement
         for callback in self._callbacks:
             callback()
+
+    def forget(self, grant_hash: str) -> None:
+        del self._all[grant_hash]
 
     def revoke(self, grant_hash: str) -> None:
         self.put(replace(self._all[grant_hash], state=State.REVOKED))
@@ -120,6 +128,7 @@ class StandInAgreements:
         return Token(tokens.sign(claims, self._signer), claims)
 
     async def token(self, grant_hash: str) -> Token:
+        await self.before_token()
         if grant_hash not in self._tokens:
             self._tokens[grant_hash] = self.make_token(self._all[grant_hash])
         return self._tokens[grant_hash]
@@ -147,14 +156,20 @@ class StandInAgreements:
 
 
 class StandInLedger:
-    """Keeps records in a list; `broken` makes it refuse."""
+    """Keeps records in a list; `broken` makes it refuse; `disk` is what happens while the disk is at work."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.broken = False
+        self.disk: Callable[[], Awaitable[None]] = nothing
+        self.waiting = self.most_waiting = 0
 
     async def append(self, record: Record) -> int:
+        self.waiting += 1
+        self.most_waiting = max(self.waiting, self.most_waiting)
         await asyncio.sleep(0)
+        await self.disk()
+        self.waiting -= 1
         if self.broken:
             raise LedgerUnavailable("the disk is full")
         self.records.append(record)
@@ -290,13 +305,17 @@ class World:
             headers += f"Content-Length: {len(body)}\r\n"
         return await self.raw(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode() + body, method)
 
-    async def at_inway(self, keypair: KeyPair, headers: str, *, line: str = "GET /x HTTP/1.1") -> Reply:
+    async def at_inway(
+        self, keypair: KeyPair, headers: str, *, line: str = "GET /x HTTP/1.1", body: bytes = b""
+    ) -> Reply:
         """One reply of the inway, asked directly over mutual TLS with this key pair."""
         context = keypair.client_context(self.anchors)
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", self.inway_port, ssl=context, server_hostname="localhost"
         )
-        writer.write(f"{line}\r\nHost: localhost\r\n{headers}\r\n".encode())
+        if body:
+            headers += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        writer.write(f"{line}\r\nHost: localhost\r\n{headers}\r\n".encode() + body)
         try:
             return await asyncio.wait_for(read_reply(reader), 10)
         finally:

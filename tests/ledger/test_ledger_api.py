@@ -44,7 +44,7 @@ def with_logs(
             await ledger.start()
             for number in range(6):
                 await ledger.append(record(number))
-                await ledger.append(record(number, event="response", subjects=("s",)))
+                await ledger.append(record(number, event="response", subject="s"))
             await ledger.append(record(6, consumer=DIENST, grant_hash="$1$3$dienst", allowed=False, reason="refused"))
             await ledger.append(record(7, consumer=DIENST, consumer_delegator=BOUWER, service="adressen"))
             await ledger.append(record(8, consumer=BOUWER, grant_hash=""))

@@ -46,7 +46,7 @@ def proofs(tmp_path_factory: pytest.TempPathFactory, provider: KeyPair, record: 
     async def run() -> None:
         ledger = Ledger(folder=tmp_path_factory.mktemp("ledger"), keypair=provider, clock=SetClock(NOW))
         await ledger.start()
-        await asyncio.gather(*(ledger.append(record(n, allowed=n % 3 > 0, subjects=("één",))) for n in range(COUNT)))
+        await asyncio.gather(*(ledger.append(record(n, allowed=n % 3 > 0, subject="één")) for n in range(COUNT)))
         result.receipt = await ledger.receipt(50)
         result.file = receipts.write(result.receipt)
         result.checkpoint = (await ledger.checkpoint()).text

@@ -83,6 +83,8 @@ def record(**changes: Any) -> Record:
         "search_parameters": ("burgerservicenummer",),
         "processing_activity": "https://gemeente.example/parkeren@1",
     }
+    if changes.get("event") == "response":  # a child of the request above
+        values |= {"span_id": "0" * 15 + "2", "parent_span_id": values["span_id"]}
     return Record(**(values | changes))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from privacy_builders import PERSONEN, WEATHER, numbers
 
 from stelsel.base.errors import BadGateway
-from stelsel.privacy.guard import answer_subjects, oversupplied, record_count
+from stelsel.privacy.guard import answer_subjects, error_holds_records, oversupplied, record_count
 
 WHOLE = PERSONEN.model_copy(update={"records": ""})
 
@@ -133,3 +133,47 @@ def test_the_verdict_equals_a_plain_recomputation(person: dict[str, Any], asked:
 def test_any_bytes_give_a_verdict_or_a_fault(answer: bytes) -> None:
     with suppress(BadGateway):
         assert isinstance(oversupplied(PERSONEN, answer, ("naam",)), tuple)
+
+
+@pytest.mark.parametrize(
+    ("body", "holds"),
+    [
+        (b'{"personen": []}', False),
+        (b'{"personen": null, "title": "x"}', False),
+        (b'{"personen": {"naam": "x"}}', True),
+        (b'{"personen": "x"}', True),
+        (b'[{"details": {"personen": [1]}}]', True),
+        (b'{"naam": "x"}', False),
+        (b"not json", False),
+        (b"7", False),
+    ],
+)
+def test_an_error_holds_records_when_their_member_holds_something(body: bytes, holds: bool) -> None:
+    assert error_holds_records(PERSONEN, "text/plain", body, ("naam",)) is holds
+
+
+@pytest.mark.parametrize(
+    ("body", "holds"),
+    [
+        (b'{"title": "x", "status": 404}', False),
+        (b'{"data": {"naam": "x"}}', True),
+        (b'{"naam": null}', False),
+        (b'[{"adres": "x"}]', True),
+        (b"[]", False),
+    ],
+)
+def test_an_error_where_the_answer_is_the_record_may_not_hold_what_was_asked(body: bytes, holds: bool) -> None:
+    assert error_holds_records(WHOLE, "application/json", body, ("naam.voornamen", "status")) is holds
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/problem+json", b"not json"),
+        ("text/plain", b' {"personen": [1], "personen": []}'),
+        ("", b"\xef\xbb\xbf[NaN]"),
+    ],
+)
+def test_an_error_that_looks_like_json_but_cannot_be_read_is_not_trusted(kind: str, body: bytes) -> None:
+    with pytest.raises(BadGateway):
+        error_holds_records(PERSONEN, kind, body, ("naam",))

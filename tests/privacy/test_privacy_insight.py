@@ -45,7 +45,11 @@ class ListedLedger:
         found = [
             entry
             for entry in (reversed(self.entries) if query.descending else self.entries)
-            if (query.subject is None or query.subject in entry.record.subjects)
+            if (
+                query.subject is None
+                or query.subject == entry.record.subject
+                or (query.or_nobody and not entry.record.subject)
+            )
             and (query.transaction_id is None or query.transaction_id == entry.record.transaction_id)
             and (query.after_index is None or (entry.index < query.after_index) == query.descending)
             and entry.index != query.after_index
@@ -77,7 +81,7 @@ def transaction(number: int) -> str:
 
 
 def test_a_use_says_who_when_what_why_and_under_which_agreement() -> None:
-    (use,) = uses(record(subjects=(ME,), fields=("naam.geslachtsnaam", "partners.naam")))
+    (use,) = uses(record(subject=ME, fields=("naam.geslachtsnaam", "partners.naam")))
     assert (use.index, use.kind, use.time, use.allowed, use.reason) == (0, "use", 1_000_000, True, "agreed")
     assert (use.consumer_name, use.provider_name, use.service) == ("Gemeente", "Bevolkingsregister", "personen")
     assert use.fields_nl == ("achternaam", "naam van uw partner")
@@ -92,12 +96,12 @@ def test_a_use_says_who_when_what_why_and_under_which_agreement() -> None:
 
 
 def test_uses_of_others_are_not_shown() -> None:
-    assert uses(record(subjects=(THEY,)), record(subjects=())) == []
+    assert uses(record(subject=THEY), record()) == []
 
 
 def test_a_refused_request_is_shown_with_what_was_refused() -> None:
     refused = {"allowed": False, "reason": "unauthorized-field", "refused": ("geboorte.datum",)}
-    (use,) = uses(record(subjects=(ME,), **refused))
+    (use,) = uses(record(subject=ME, **refused))
     assert not use.allowed
     assert use.refused_nl == ("geboortedatum",)
     assert use.reason_nl == "Er is gevraagd om gegevens die niet in de afspraak staan."
@@ -105,36 +109,70 @@ def test_a_refused_request_is_shown_with_what_was_refused() -> None:
 
 def test_a_request_without_agreement_or_with_another_code_is_shown_too() -> None:
     unknown = {"grant_hash": "", "consumer": UITKERING, "allowed": False, "reason": "ERROR_CODE_ACCESS_TOKEN_INVALID"}
-    (use,) = uses(record(subjects=(ME,), **unknown))
+    (use,) = uses(record(subject=ME, **unknown))
     assert (use.consumer_name, use.purpose, use.ground, use.agreement) == (UITKERING, "", "", "")
     assert use.reason_nl == "De vraag is geweigerd."
 
 
 def test_request_and_response_of_one_exchange_are_one_row() -> None:
-    both = (record(subjects=(ME,)), record(subjects=(ME,), event="response", time=1_000_050))
+    both = (record(subject=ME), record(subject=ME, event="response", time=1_000_050))
     (use,) = uses(*both)
     assert (use.index, use.time) == (0, 1_000_000)
 
 
 def test_who_was_found_by_another_search_sees_the_whole_exchange() -> None:
     searched = record(search_parameters=("postcode",))
-    answered = record(event="response", subjects=(ME, THEY), fields=(), search_parameters=())
-    (use,) = uses(searched, answered)
-    assert use.index == 1
+    they, me = (record(event="response", subject=one, fields=(), search_parameters=()) for one in (THEY, ME))
+    (use,) = uses(searched, they, me)
+    assert use.index == 2
     assert use.search_nl == ("postcode",)
     assert use.fields_nl == ("achternaam",)
 
 
+def test_everyone_in_an_exchange_about_several_sees_it_once_and_gets_a_receipt_that_names_no_one_else() -> None:
+    several = [record(), *(record(event="response", subject=one, span_id=one[:16]) for one in (THEY, ME))]
+    for number, reference, index in ((THEIRS, THEY, 1), (MINE, ME, 2)):
+        (use,) = uses(*several, number=number)
+        assert (use.index, use.allowed) == (index, True)
+        receipt = asyncio.run(insight(*several).receipt(number, use.index))
+        assert receipt["record"]["subject"] == reference
+        assert ({ME, THEY} - {reference}).isdisjoint(json.dumps(receipt).split('"'))
+
+
+def test_who_turns_up_in_an_answer_about_another_sees_a_use_of_their_own() -> None:
+    asked = record(subject=THEY, fields=("kinderen.naam",))
+    answered = record(event="response", subject=ME, fields=("kinderen.naam",))
+    (use,) = uses(asked, answered)
+    assert (use.index, use.fields) == (1, ("kinderen.naam",))
+    (use,) = uses(asked, answered, number=THEIRS)
+    assert use.index == 0
+
+
+def test_an_answer_about_several_that_was_held_back_is_refused_for_each() -> None:
+    several = [record(), *(record(event="response", subject=one) for one in (THEY, ME))]
+    held = record(event="response", allowed=False, reason="oversupplied")
+    for number in (MINE, THEIRS):
+        (use,) = uses(*several, held, number=number)
+        assert (use.allowed, use.reason) == (False, "oversupplied")
+
+
+def test_very_many_others_in_one_exchange_hide_nothing_from_anyone() -> None:
+    others = (record(event="response", subject=f"other{one}") for one in range(499))
+    held = record(event="response", allowed=False, reason="oversupplied")
+    (use,) = uses(record(fields=("kinderen.naam",)), *others, record(event="response", subject=ME), held)
+    assert (use.index, use.fields[0], use.allowed) == (500, "kinderen.naam", False)
+
+
 def test_an_answer_that_was_held_back_makes_the_use_refused() -> None:
     held = record(event="response", allowed=False, reason="oversupplied", refused=("inkomen",))
-    (use,) = uses(record(subjects=(ME,)), held)
+    (use,) = uses(record(subject=ME), held)
     assert (use.allowed, use.reason, use.refused_nl) == (False, "oversupplied", ("inkomen",))
 
 
 def test_a_transaction_id_used_twice_hides_nothing() -> None:
-    first = record(subjects=(ME,), span_id="a" * 16)
-    second = record(subjects=(ME,), span_id="b" * 16, fields=("geboorte.datum",))
-    answer = record(event="response", span_id="a" * 16, allowed=False, reason="oversupplied")
+    first = record(subject=ME, span_id="a" * 16)
+    second = record(subject=ME, span_id="b" * 16, fields=("geboorte.datum",))
+    answer = record(event="response", parent_span_id="a" * 16, allowed=False, reason="oversupplied")
     rows = uses(first, second, answer)
     assert [(use.index, use.fields_nl, use.allowed) for use in rows] == [
         (1, ("geboortedatum",), True),
@@ -144,30 +182,34 @@ def test_a_transaction_id_used_twice_hides_nothing() -> None:
 
 def test_a_response_of_other_parties_is_not_taken_for_ours() -> None:
     foreign = record(event="response", consumer=UITKERING, allowed=False, reason="oversupplied")
-    (use,) = uses(record(subjects=(ME,)), foreign)
+    (use,) = uses(record(subject=ME), foreign)
     assert use.allowed
 
 
 def test_one_transaction_id_for_very_many_records_hides_nothing() -> None:
-    rows = uses(*(record(subjects=(ME,)) for _ in range(150)), limit=200)
+    rows = uses(*(record(subject=ME) for _ in range(150)), limit=200)
     assert [use.index for use in rows] == list(range(149, -1, -1))
 
 
 def test_asking_for_insight_is_itself_shown_as_such() -> None:
-    (use,) = uses(record(subjects=(ME,), service="inzage", fields=("gebruik",)))
+    (use,) = uses(record(subject=ME, service="inzage", fields=("gebruik",)))
     assert use.kind == "insight"
     assert use.fields_nl == ("wie uw gegevens heeft gebruikt",)
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["request", "response"]), st.booleans()), max_size=30),
+    st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["request", "response"]), st.integers(0, 2)), max_size=30),
     st.integers(1, 5),
 )
-def test_the_pages_together_hold_every_exchange_once(steps: list[tuple[int, str, bool]], limit: int) -> None:
-    records = [
-        record(transaction_id=transaction(number), event=event, subjects=(ME,) if about else (THEY,))
-        for number, event, about in steps
-    ]
+def test_the_pages_together_hold_every_exchange_once(steps: list[tuple[int, str, int]], limit: int) -> None:
+    records = []
+    spans: dict[int, str] = {}  # of the latest request of each transaction id
+    for step, (number, event, about) in enumerate(steps):
+        span = f"{step:016}"
+        own = {"span_id": span} if event == "request" else {"span_id": span, "parent_span_id": spans.get(number)}
+        if event == "request":
+            spans[number] = span
+        records.append(record(transaction_id=transaction(number), event=event, subject=(ME, THEY, "")[about], **own))
     found: list[int] = []
     before = None
     while page := uses(*records, limit=limit, before_index=before):
@@ -183,7 +225,7 @@ def test_the_pages_together_hold_every_exchange_once(steps: list[tuple[int, str,
 
 
 def test_a_page_is_bounded() -> None:
-    records = [record(transaction_id=transaction(number), subjects=(ME,)) for number in range(260)]
+    records = [record(transaction_id=transaction(number), subject=ME) for number in range(260)]
     assert len(uses(*records)) == 50
     assert len(uses(*records, limit=10_000)) == 200
     assert len(uses(*records, limit=-1)) == 1
@@ -197,7 +239,7 @@ def test_a_wrong_number_is_refused_and_not_repeated() -> None:
 
 
 def test_a_receipt_is_given_only_to_whom_the_record_is_about() -> None:
-    held = insight(record(subjects=(THEY,)), record(subjects=(ME, THEY)), record(subjects=(THEY,)))
+    held = insight(record(subject=THEY), record(subject=ME), record(subject=THEY))
     assert asyncio.run(held.receipt(MINE, 1))["index"] == 1
     problems = []
     for index in (0, 2, 3, 10**9, -1):
@@ -208,7 +250,7 @@ def test_a_receipt_is_given_only_to_whom_the_record_is_about() -> None:
 
 
 def test_a_row_survives_the_way_to_the_portal() -> None:
-    for use in uses(record(subjects=(ME,)), record(subjects=(ME,), grant_hash="", allowed=False, reason="x")):
+    for use in uses(record(subject=ME), record(subject=ME, grant_hash="", allowed=False, reason="x")):
         assert Use.from_json(json.loads(json.dumps(use.to_json()))) == use
 
 
@@ -225,7 +267,7 @@ def test_a_row_survives_the_way_to_the_portal() -> None:
     ],
 )
 def test_a_row_of_another_shape_is_refused(change: dict[str, Any]) -> None:
-    (use,) = uses(record(subjects=(ME,)))
+    (use,) = uses(record(subject=ME))
     with pytest.raises(BadGateway):
         Use.from_json(use.to_json() | change)
 
@@ -242,7 +284,7 @@ def client(*records: Record) -> Client:
 
 def test_the_answers_lie_under_the_field_that_was_asked() -> None:
     service = api.service("unix:/tmp/inzage.sock")
-    asking = client(record(subjects=(ME,)))
+    asking = client(record(subject=ME))
     for path, extra in (("gebruik", {}), ("bewijs", {"index": 0})):
         body = {"fields": [path], "burgerservicenummer": MINE, **extra}
         response = asking.post(f"/{path}", json=body)
@@ -258,7 +300,7 @@ def test_the_answers_lie_under_the_field_that_was_asked() -> None:
 
 
 def test_the_next_page_begins_at_the_index_of_the_last_row() -> None:
-    asking = client(*(record(transaction_id=transaction(number), subjects=(ME,)) for number in range(60)))
+    asking = client(*(record(transaction_id=transaction(number), subject=ME) for number in range(60)))
     body = {"fields": ["gebruik"], "burgerservicenummer": [MINE]}
     first = asking.post("/gebruik", json=body).json()["gebruik"]
     second = asking.post("/gebruik", json=body | {"index": first[-1]["index"]}).json()["gebruik"]
@@ -290,14 +332,14 @@ def test_the_next_page_begins_at_the_index_of_the_last_row() -> None:
 )
 def test_a_malformed_question_is_a_400(path: str, change: dict[str, Any]) -> None:
     body = {"fields": [path], "burgerservicenummer": MINE, "index": 0} | change
-    response = client(record(subjects=(ME,))).post(f"/{path}", json=body)
+    response = client(record(subject=ME)).post(f"/{path}", json=body)
     assert response.status_code == 400
     assert MINE not in response.text
     assert "999990018" not in response.text
 
 
 def test_a_receipt_needs_an_index_and_one_of_ones_own() -> None:
-    asking = client(record(subjects=(THEY,)))
+    asking = client(record(subject=THEY))
     body = {"fields": ["bewijs"], "burgerservicenummer": MINE}
     assert asking.post("/bewijs", json=body).status_code == 400
     assert asking.post("/bewijs", json=body | {"index": 0}).status_code == 404
@@ -328,16 +370,16 @@ def with_ledger(
 def test_with_the_real_ledger_uses_are_found_and_proved(with_ledger: Callable[..., None]) -> None:
     async def scenario(ledger: Ledger) -> None:
         for number in range(5):
-            about = (ME,) if number % 2 == 0 else (THEY,)
-            await ledger.append(record(transaction_id=transaction(number), subjects=about))
-            await ledger.append(record(transaction_id=transaction(number), event="response", subjects=about))
+            about = ME if number % 2 == 0 else THEY
+            await ledger.append(record(transaction_id=transaction(number), subject=about))
+            await ledger.append(record(transaction_id=transaction(number), event="response", subject=about))
         shown = Insight(ledger, Agreed(agreement(terms())), REFERENCES, NAMES)
         assert [use.index for use in await shown.uses(MINE)] == [8, 4, 0]
         assert [use.index for use in await shown.uses(MINE, limit=2)] == [8, 4]
         assert [use.index for use in await shown.uses(MINE, limit=2, before_index=4)] == [0]
         assert await shown.uses(MINE, before_index=0) == []
         receipt = await shown.receipt(MINE, 4)
-        assert verify(receipt, None, 1_800_000_000.0).record.subjects == (ME,)
+        assert verify(receipt, None, 1_800_000_000.0).record.subject == ME
         for index in (2, 10, 2**53 - 2):
             with pytest.raises(NotFound):
                 await shown.receipt(MINE, index)

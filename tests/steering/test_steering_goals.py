@@ -79,7 +79,7 @@ def record(*, allowed: bool = True) -> Record:
         allowed=allowed,
         reason="",
         fields=("naam",),
-        subjects=("pseudonym",),
+        subject="pseudonym",
     )
 
 

@@ -1,11 +1,10 @@
 """What is known of one exchange at one gateway, and the records that follow from it. Pure.
 
-One record holds what three Dutch logs ask for, under one trace id (see `stelsel.ledger.record`).
+One record holds what three Dutch logs ask for, under one trace id, about at most one resident (see
+`stelsel.ledger.record`).
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from stelsel.agreements.agreement import Agreement
 from stelsel.base.errors import BadRequest, Fault
@@ -18,8 +17,8 @@ from stelsel.privacy.decision import Decision, Reason, forbidden
 from stelsel.privacy.request import DataRequest
 
 NOTHING_ASKED = DataRequest((), (), ())
-_SUBJECTS_A_RECORD = 500
-"""A record has a largest size; an answer about more residents becomes more records."""
+MAXIMUM_SUBJECTS = 500
+"""Residents whom one answer may be about: each gets a record, and all are durable before it is released."""
 
 
 class Facts:
@@ -74,16 +73,17 @@ class Facts:
         allowed: bool,
         reason: str,
         refused: tuple[str, ...] = (),
-        subjects: tuple[str, ...] = (),
+        subject: str = "",
     ) -> Record:
-        """One record at `now` (seconds since the epoch)."""
+        """One record at `now` (seconds since the epoch). A response is a child span of the request."""
+        request = event == "request"
         terms = self.agreement.terms if self.agreement is not None else None
         activity = f"{terms.processing_activity.id}@{terms.processing_activity.version}" if terms is not None else ""
         return Record(
             transaction_id=self.transaction_id,
             trace_id=self.trace_id,
-            span_id=self.span_id,
-            parent_span_id=self.parent_span_id,
+            span_id=self.span_id if request else new_span_id(),
+            parent_span_id=self.parent_span_id if request else self.span_id,
             time=int(now * 1000),
             direction=self.direction,
             event=event,
@@ -97,30 +97,52 @@ class Facts:
             search_parameters=self.request.search_parameters,
             refused=refused,
             processing_activity=activity,
-            subjects=subjects,
+            subject=subject,
             consumer_delegator=self.consumer_delegator,
             provider_delegator=self.provider_delegator,
         )
 
-    def allowed(self, now: float) -> Record:
-        """The record of a request that may pass."""
-        return self.record(now, "request", allowed=True, reason=Reason.AGREED.value, subjects=self.subjects)
+    def allowed(self, now: float) -> tuple[Record, ...]:
+        """The records of a request that may pass."""
+        return self._asked(now, True, Reason.AGREED.value, ())
 
-    def refusal(self, now: float, fault: Fault) -> Record:
-        """The record of a request that may not."""
+    def refusal(self, now: float, fault: Fault) -> tuple[Record, ...]:
+        """The records of a request that may not."""
         reason = reason_of(fault)
         refused: tuple[str, ...] = ()
         if isinstance(fault, Refused):
             reason, refused = fault.decision.reason.value, fault.decision.refused
         elif isinstance(fault, BadRequest):
             reason = Reason.UNREADABLE_REQUEST.value
-        return self.record(now, "request", allowed=False, reason=reason, refused=refused, subjects=self.subjects)
+        return self._asked(now, False, reason, refused)
 
-    def answered_about(self, now: float, subjects: tuple[str, ...]) -> Iterator[Record]:
+    def _asked(self, now: float, allowed: bool, reason: str, refused: tuple[str, ...]) -> tuple[Record, ...]:
+        """One request, which names its resident if there is exactly one; else one record more for each."""
+
+        def record(event: Event, subject: str) -> Record:
+            return self.record(now, event, allowed=allowed, reason=reason, refused=refused, subject=subject)
+
+        asked = record("request", self._only_subject)
+        if len(self.subjects) < 2:
+            return (asked,)
+        return (asked, *(record("response", subject) for subject in self.subjects))
+
+    @property
+    def _only_subject(self) -> str:
+        return self.subjects[0] if len(self.subjects) == 1 else ""
+
+    def answered_about(self, now: float, subjects: tuple[str, ...]) -> tuple[Record, ...]:
         """The records of whom an answer is about, beyond whom the request named."""
-        for at in range(0, len(subjects), _SUBJECTS_A_RECORD):
-            part = subjects[at : at + _SUBJECTS_A_RECORD]
-            yield self.record(now, "response", allowed=True, reason=Reason.AGREED.value, subjects=part)
+        return tuple(
+            self.record(now, "response", allowed=True, reason=Reason.AGREED.value, subject=subject)
+            for subject in subjects
+        )
+
+    def stopped(self, now: float, reason: Reason, refused: tuple[str, ...]) -> Record:
+        """The record that a request which was allowed got no answer after all. It holds for all whom that named."""
+        return self.record(
+            now, "response", allowed=False, reason=reason.value, refused=refused, subject=self._only_subject
+        )
 
 
 class Refused(Fault):

@@ -1,7 +1,7 @@
 """The inway: the door of this peer, through which others reach its services (FSC Core 4.7, Logging 3.3).
 
-One straight line: certificate, token, transaction id, agreement in force now, decision, durable record, service,
-guard on the answer, durable record of whom it is about, back.
+One straight line: certificate, token, transaction id, agreement in force now, decision, durable record, a second look
+at the agreement, service, guard on the answer, durable record of whom it is about, back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stelsel.base.clock import Clock
 from stelsel.base.errors import BadGateway, BadRequest, Fault, Unauthenticated
 from stelsel.base.log import logger
 from stelsel.exchange.call import Answer, Call
-from stelsel.exchange.facts import Facts, check, limits_data
+from stelsel.exchange.facts import MAXIMUM_SUBJECTS, Facts, check, limits_data
 from stelsel.exchange.faults import (
     GatewayTimeout,
     InvalidLogRecordId,
@@ -32,11 +32,11 @@ from stelsel.exchange.headers import NOTHING, UUID7, request_lines, response_lin
 from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.settings import InwaySettings
+from stelsel.exchange.steps import look_again, read_question
 from stelsel.exchange.upstream import Pool, UpstreamConnection
 from stelsel.exchange.wire import ResponseHead, WireLimits, request_head
 from stelsel.privacy import guard
 from stelsel.privacy.decision import Reason, decide
-from stelsel.privacy.request import read_request
 from stelsel.privacy.subjects import SubjectReferences
 
 _log = logger("exchange")
@@ -123,6 +123,7 @@ class Inway(Gateway):
             await write_down(self._ledger, facts.refusal(now, fault), TransactionLogWriteError)
             raise
         await write_down(self._ledger, facts.allowed(now), TransactionLogWriteError)
+        await look_again(self._agreements, self._ledger, facts, service, self._clock.now(), TransactionLogWriteError)
         await self._forward(call, facts, service)
 
     def _first_facts(self, call: Call, client: Certificate) -> Facts:
@@ -160,18 +161,17 @@ class Inway(Gateway):
         if agreement is not None and (agreement.consumer, agreement.provider) != (facts.consumer, facts.provider):
             agreement = None
         facts.agreement = agreement
-        if agreement is not None and agreement.holds(now) and (service.personal or limits_data(agreement)):
-            body = await call.read_body(self.limits.maximum_read)
-            head = call.head
-            facts.request = read_request(
+        in_force = agreement is not None and agreement.holds(now)
+        if agreement is not None and (service.personal or (in_force and limits_data(agreement))):
+            await read_question(
+                call,
+                facts,
                 service,
-                head.method.decode("ascii"),
-                head.target.decode("ascii"),
-                head.values.get(b"content-type", b"").decode("latin-1"),
-                body,
+                call.head.target,
+                references=self._references if service.personal else None,
+                limit=self.limits.maximum_read,
+                in_force=in_force,
             )
-            if service.personal:
-                facts.subjects = tuple(self._references.of(number) for number in facts.request.subjects)
         check(decide(service, agreement, facts.request, now))
         return service
 
@@ -215,27 +215,28 @@ class Inway(Gateway):
         if 200 <= head.status < 300:
             told = await self._guard(facts, service, answer)
         else:
-            # An error of the service passes unaltered (4.7.2.2), but whom it names is recorded as well.
-            told = _told(head)
+            told = await self._guard_error(facts, service, answer)
+        numbers = dict.fromkeys(told)
+        if len(numbers) > MAXIMUM_SUBJECTS:
+            await self._hold_back(
+                facts, Reason.TOO_MANY_RESIDENTS, (), f"the answer is about more than {MAXIMUM_SUBJECTS} residents"
+            )
         try:
-            about = dict.fromkeys(self._references.of(number) for number in told)
+            about = dict.fromkeys(self._references.of(number) for number in numbers)
         except BadRequest:
             await self._hold_back(
                 facts, Reason.UNREADABLE_ANSWER, (), "the service named someone by something that is no valid number"
             )
         new = tuple(reference for reference in about if reference not in facts.subjects)
-        for record in facts.answered_about(self._clock.now(), new):
-            await write_down(self._ledger, record, TransactionLogWriteError)
+        await write_down(self._ledger, facts.answered_about(self._clock.now(), new), TransactionLogWriteError)
         call.answer(head.status, head.reason, _Dress(facts.transaction_id)(head), answer.body)
 
     async def _guard(self, facts: Facts, service: Service, answer: Answer) -> list[str]:
         """The numbers of those whom the answer is about. Holds the answer back when it says too much or too little."""
         if not answer.body:
             return _told(answer.head)
-        coding = answer.head.values.get(b"content-encoding", b"identity")
         try:
-            if coding.lower() != b"identity":
-                raise BadGateway("the answer of the service cannot be checked: it is compressed")
+            _check_coding(answer.head)
             over = guard.oversupplied(service, answer.body, facts.request.fields)
             count = guard.record_count(service, answer.body)
             named = guard.answer_subjects(service, answer.body)
@@ -253,11 +254,26 @@ class Inway(Gateway):
             )
         return [*told, *named]
 
+    async def _guard_error(self, facts: Facts, service: Service, answer: Answer) -> list[str]:
+        """The same of an answer that is no success.
+
+        An error of the service passes unaltered (4.7.2.2), so it may hold anything but what a service about people is
+        asked for: records. Those belong in a success, where what they say is checked.
+        """
+        head = answer.head
+        if answer.body:
+            kind = head.values.get(b"content-type", b"").decode("latin-1")
+            try:
+                _check_coding(head)
+                records = guard.error_holds_records(service, kind, answer.body, facts.request.fields)
+            except BadGateway as fault:
+                await self._hold_back(facts, Reason.UNREADABLE_ANSWER, (), fault.detail)
+            if records:
+                await self._hold_back(facts, Reason.OVERSUPPLIED, (), "the service put records into an error")
+        return _told(head)
+
     async def _hold_back(self, facts: Facts, reason: Reason, paths: tuple[str, ...], detail: str) -> NoReturn:
-        record = facts.record(
-            self._clock.now(), "response", allowed=False, reason=reason.value, refused=paths, subjects=facts.subjects
-        )
-        await write_down(self._ledger, record, TransactionLogWriteError)
+        await write_down(self._ledger, (facts.stopped(self._clock.now(), reason, paths),), TransactionLogWriteError)
         extra = {"fields": list(paths)} if paths else {}
         raise OversuppliedAnswer(
             detail, next_step="the provider must mend the service; nothing was released", reason=reason.value, **extra
@@ -279,6 +295,11 @@ class _Dress:
 def _told(head: ResponseHead) -> list[str]:
     value = head.values.get(SUBJECTS_HEADER, b"").decode("latin-1")
     return [number for number in (part.strip() for part in value.split(",")) if number]
+
+
+def _check_coding(head: ResponseHead) -> None:
+    if head.values.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise BadGateway("the answer of the service cannot be checked: it is compressed")
 
 
 def _compact(header: bytes) -> str:

@@ -1,7 +1,7 @@
 """The outway: the door through which this peer's own applications reach services of others (FSC Core 4.6, Logging 3.4).
 
-One straight line: agreement, decision, durable record, token, mutual TLS to the inway in the token, answer back. What
-was not agreed does not even leave the house.
+One straight line: agreement, decision, durable record, token, a second look at the agreement, mutual TLS to the inway
+in the token, answer back. What was not agreed does not even leave the house.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import Route, RoutingTable, origin_form
 from stelsel.exchange.settings import OutwaySettings
+from stelsel.exchange.steps import look_again, read_question
 from stelsel.exchange.upstream import Pool, UpstreamConnection
 from stelsel.exchange.wire import ResponseHead, WireLimits, request_head
 from stelsel.privacy.decision import decide
-from stelsel.privacy.request import read_request
 from stelsel.privacy.subjects import SubjectReferences
 
 AUDIENCE = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\])(?::([0-9]{1,5}))?/?")
@@ -102,12 +102,13 @@ class Outway(Gateway):
         facts.provider = route.provider
         facts.service = route.service
         try:
-            await self._judge(call, facts, route, now)
+            service = await self._judge(call, facts, route, now)
         except Fault as fault:
             await write_down(self._ledger, facts.refusal(now, fault), OutwayLogWriteError)
             raise
         await write_down(self._ledger, facts.allowed(now), OutwayLogWriteError)
-        await self._forward(call, facts, route)
+        await self._look_again(facts, service)
+        await self._forward(call, facts, route, service)
 
     def _route(self, call: Call, now: float) -> Route:
         grant_hash = call.head.values.get(b"fsc-grant-hash")
@@ -129,32 +130,37 @@ class Outway(Gateway):
     def _forget_table(self) -> None:
         self._table = None
 
-    async def _judge(self, call: Call, facts: Facts, route: Route, now: float) -> None:
-        """Whether this may leave the house. Raises a `Fault` if not."""
+    async def _judge(self, call: Call, facts: Facts, route: Route, now: float) -> Service:
+        """Whether this may leave the house; gives the service as known from here. Raises a `Fault` if not."""
         agreement = facts.agreement = route.agreement
         limited = False
         if agreement is not None:
             facts.grant_hash = agreement.grant_hash
             facts.consumer_delegator = agreement.consumer_delegator
             facts.provider_delegator = agreement.provider_delegator
-            limited = agreement.holds(now) and limits_data(agreement)
+            limited = limits_data(agreement)
         # The outway does not know how the provider declared the service; that the terms limit it says enough.
         service = _service(route.service, limited)
-        if limited:
-            body = await call.read_body(self.limits.maximum_read)
-            facts.request = read_request(
+        if agreement is not None and limited:
+            await read_question(
+                call,
+                facts,
                 service,
-                call.head.method.decode("ascii"),
-                route.target.decode("ascii"),
-                call.head.values.get(b"content-type", b"").decode("latin-1"),
-                body,
+                route.target,
+                references=self._references,
+                limit=self.limits.maximum_read,
+                in_force=agreement.holds(now),
             )
-            facts.subjects = tuple(self._references.of(number) for number in facts.request.subjects)
         check(decide(service, agreement, facts.request, now))
+        return service
 
-    async def _forward(self, call: Call, facts: Facts, route: Route) -> None:
+    async def _look_again(self, facts: Facts, service: Service) -> None:
+        await look_again(self._agreements, self._ledger, facts, service, self._clock.now(), OutwayLogWriteError)
+
+    async def _forward(self, call: Call, facts: Facts, route: Route, service: Service) -> None:
         dress = _Dress(facts.transaction_id)
         token = await self._token(facts, route)
+        await self._look_again(facts, service)  # getting the token may have taken long
         whole = call.body_ended
         refused = await self._send(call, facts, route, token, dress, first_look=_token_taken if whole else None)
         if not refused:
@@ -162,6 +168,7 @@ class Outway(Gateway):
         # The inway refused the token, so nothing reached the service: sending again with a new one is safe.
         self._agreements.forget_token(facts.grant_hash)
         token = await self._token(facts, route)
+        await self._look_again(facts, service)
         await self._send(call, facts, route, token, dress, first_look=None)
 
     async def _token(self, facts: Facts, route: Route) -> Token:

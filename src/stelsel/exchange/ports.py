@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stelsel.agreements.agreement import Agreement
@@ -35,10 +36,19 @@ class LedgerPort(Protocol):
     async def append(self, record: Record) -> int: ...
 
 
-async def write_down(ledger: LedgerPort, record: Record, refusal: type[TransactionLogWriteError]) -> None:
-    """Record durably, or raise `refusal`: what cannot be recorded is not carried (FSC Logging 3.3.1.1, 3.4.1.1)."""
+async def write_down(ledger: LedgerPort, records: Sequence[Record], refusal: type[TransactionLogWriteError]) -> None:
+    """Record all durably, or raise `refusal`: what cannot be recorded is not carried (FSC Logging 3.3.1.1, 3.4.1.1).
+
+    They wait together, so that they share one sync of the disk.
+    """
     try:
-        await ledger.append(record)
+        if len(records) == 1:
+            await ledger.append(records[0])
+        elif records:
+            results = await asyncio.gather(*(ledger.append(record) for record in records), return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
     except (Fault, OSError) as error:
         raise refusal(
             "the transaction could not be recorded, so it was not carried",

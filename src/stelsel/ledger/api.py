@@ -1,7 +1,8 @@
 """HTTP: the transaction log for peers that took part (FSC Logging 1.1.0), and public evidence.
 
-**What `/logs` shows.** One log record for each transaction and direction, of the request, under an agreement; whether
-it was allowed or refused, and why, is in `additional_data`, since a refused call is what an audit asks about first.
+**What `/logs` shows.** One log record for each transaction and direction, of the request, under an agreement, however
+many residents the exchange is about; whether it was allowed or refused, and why, is in `additional_data`, since a
+refused call is what an audit asks about first.
 Requests that were refused without any agreement are not shown: every log record must name a grant.
 A requester sees only transactions in which it is source, destination or delegator.
 """

@@ -27,7 +27,7 @@ from stelsel.ledger.record import Record
 
 _log = logger("ledger")
 
-_VERSION = 1
+_VERSION = 2
 _SLICE = 64
 """Records handled before the event loop gets a turn; see `_breathe`."""
 _ROUND = 4096
@@ -40,14 +40,14 @@ CREATE TABLE entries (
     idx INTEGER PRIMARY KEY, segment INTEGER NOT NULL, place INTEGER NOT NULL, time INTEGER NOT NULL,
     transaction_id TEXT NOT NULL, trace_id TEXT NOT NULL, grant_hash INTEGER NOT NULL, consumer INTEGER NOT NULL,
     provider INTEGER NOT NULL, service INTEGER NOT NULL, incoming INTEGER NOT NULL, logged INTEGER NOT NULL,
-    consumer_delegator INTEGER, provider_delegator INTEGER);
+    consumer_delegator INTEGER, provider_delegator INTEGER, subject TEXT);
 CREATE INDEX entries_time ON entries (time);
 CREATE INDEX entries_transaction ON entries (transaction_id);
 CREATE INDEX entries_trace ON entries (trace_id);
 CREATE INDEX entries_grant ON entries (grant_hash);
 CREATE INDEX entries_consumer ON entries (consumer);
 CREATE INDEX entries_provider ON entries (provider);
-CREATE TABLE subjects (reference TEXT NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (reference, idx)) WITHOUT ROWID;
+CREATE INDEX entries_subject ON entries (subject) WHERE subject IS NOT NULL;
 CREATE TABLE tiles (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL,
     PRIMARY KEY (level, number)) WITHOUT ROWID;
 CREATE TABLE progress (
@@ -201,14 +201,12 @@ class Index:
 
     def _take(self, lines: list[Line]) -> None:
         entries: list[tuple[Any, ...]] = []
-        subjects: list[tuple[str, int]] = []
         for line in lines:
             record = Record.from_json(json.loads(line.record))
             self._tiles.append(leaf_hash(commitment(record.canonical_counted(), sealed(line.nonce, line.record))))
-            index = line.position.index
             entries.append(
                 (
-                    index,
+                    line.position.index,
                     line.position.segment,
                     line.position.offset,
                     record.time,
@@ -222,11 +220,10 @@ class Index:
                     _is_logged(record),
                     self._name(record.consumer_delegator) if record.consumer_delegator else None,
                     self._name(record.provider_delegator) if record.provider_delegator else None,
+                    record.subject or None,
                 )
             )
-            subjects.extend((reference, index) for reference in dict.fromkeys(record.subjects))
-        self._connection.executemany("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", entries)
-        self._connection.executemany("INSERT INTO subjects VALUES (?, ?)", subjects)
+        self._connection.executemany("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", entries)
 
     def _name(self, name: str) -> int:
         number = self._names.get(name)
@@ -259,7 +256,7 @@ class Reader:
         """Where the records are that meet the query, in its order."""
         where = _Where(query.after_index, query.after_ms, query.before_ms, query.descending)
         if query.subject is not None:
-            where.add("idx IN (SELECT idx FROM subjects WHERE reference = ?)", query.subject)
+            where.add("(subject = ? OR subject IS NULL)" if query.or_nobody else "subject = ?", query.subject)
         if query.transaction_id is not None:
             where.add("transaction_id = ?", query.transaction_id)
         if query.trace_id is not None:

@@ -15,6 +15,8 @@ class Query:
 
     subject: str | None = None
     """A subject reference of this peer."""
+    or_nobody: bool = False
+    """With `subject`: also the records that name nobody, so that an exchange can be seen without anyone else in it."""
     transaction_id: str | None = None
     trace_id: str | None = None
     grant_hash: str | None = None

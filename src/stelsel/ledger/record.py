@@ -3,6 +3,10 @@
 One record holds what three Dutch logs ask for, under one trace id: the FSC transaction (Logging 1.1.0), the decision
 (Authorization Decision Log) and the processing (Logboek Dataverwerkingen). No data of the register is ever in it, and
 a resident is known only by a subject reference.
+
+**At most one resident a record** (Logboek Dataverwerkingen; more become child spans), so that a receipt, which shows a
+whole record, tells nobody about anyone else. A request about exactly one resident names that one itself. Of an
+exchange about several, the request names nobody and each of them has a record of its own under it.
 """
 
 from __future__ import annotations
@@ -21,8 +25,9 @@ Event = Literal["request", "response"]
 class Record:
     """One step of one exchange, as one peer saw it.
 
-    A `request` is recorded before it is forwarded. A `response` is recorded, before it is released, when the answer
-    told something that the request did not: about whom it is, or that it had to be refused.
+    A `request` is recorded before it is forwarded, once. Whatever else is recorded of the exchange is a `response`: it
+    has a span of its own with the span of the request as its parent, and it is durable before the answer is released.
+    It says about whom else the exchange is (one resident each), or that it had to be refused after all.
     """
 
     transaction_id: str
@@ -48,8 +53,8 @@ class Record:
     """The names that were asked but not agreed."""
     processing_activity: str = ""
     """id@version of the consumer's processing activity."""
-    subjects: tuple[str, ...] = ()
-    """Subject references, this peer's own pseudonyms."""
+    subject: str = ""
+    """Subject reference, this peer's own pseudonym of the resident whom it is about. Empty: it names nobody."""
     consumer_delegator: str | None = None
     provider_delegator: str | None = None
 
@@ -126,7 +131,7 @@ class Record:
 
 
 _NAMES = tuple(sorted(field.name for field in fields(Record)))
-_LISTS = frozenset({"fields", "search_parameters", "refused", "subjects"})
+_LISTS = frozenset({"fields", "search_parameters", "refused"})
 _LARGEST_TIME = 2**53 - 1
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False).encode
 

@@ -14,6 +14,7 @@ from stelsel.agreements.agreement import Agreement, State
 from stelsel.agreements.services import Service
 from stelsel.agreements.terms import Terms
 from stelsel.base.errors import Forbidden
+from stelsel.base.text import Words as Words
 from stelsel.privacy.paths import covered
 from stelsel.privacy.request import DataRequest
 
@@ -36,19 +37,9 @@ class Reason(enum.StrEnum):
     UNREADABLE_REQUEST = "unreadable-request"
     OVERSUPPLIED = "oversupplied"
     UNREADABLE_ANSWER = "unreadable-answer"
+    TOO_MANY_RESIDENTS = "too-many-residents"
     UNKNOWN_ACTION = "unknown-action"
     UNKNOWN_SERVICE = "unknown-service"
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A text for people, in both languages of the interface."""
-
-    nl: str
-    en: str
-
-    def in_language(self, language: str) -> str:
-        return self.en if language == "en" else self.nl
 
 
 REASONS: dict[Reason, Words] = {
@@ -85,6 +76,10 @@ REASONS: dict[Reason, Words] = {
     Reason.UNREADABLE_ANSWER: Words(
         "Het antwoord van de bron was niet te controleren. Het is tegengehouden.",
         "The answer of the source could not be checked. It was held back.",
+    ),
+    Reason.TOO_MANY_RESIDENTS: Words(
+        "Het antwoord ging over te veel mensen tegelijk. Het is tegengehouden.",
+        "The answer was about too many people at once. It was held back.",
     ),
     Reason.OTHER_ACTIVITY: Words(
         "De afspraak is voor een andere verwerking.", "The agreement is for another processing activity."

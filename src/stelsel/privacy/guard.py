@@ -23,6 +23,10 @@ MAXIMUM_REPORTED = 100
 _OTHER = "(other)"
 """Stands for a member whose name is no field name: such names may themselves be data about people."""
 
+_EMPTY: tuple[Any, ...] = (None, {}, [])
+_PROBLEM = frozenset({"type", "title", "status", "detail", "instance"})
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+
 _Tree = dict[str, "_Tree"]
 
 
@@ -68,6 +72,31 @@ def answer_subjects(service: Service, answer: bytes) -> tuple[str, ...]:
     return tuple(subjects)
 
 
+def error_holds_records(service: Service, content_type: str, answer: bytes, asked: tuple[str, ...]) -> bool:
+    """Whether the body of an error holds what only a success may hold, at any depth.
+
+    That is a member `service.records` with something in it; where the whole answer is the record, a list with something
+    in it or a member that was asked (but the words of a problem document, RFC 9457). Text that is no JSON and does not
+    look or claim to be holds no records. Raises `BadGateway` when it does, and cannot be read with certainty.
+    """
+    try:
+        value = parse_json(answer)
+    except BadRequest as error:
+        if "json" in content_type.lower() or answer.lstrip(_BLANK)[:1] in (b"{", b"["):
+            raise BadGateway(f"the error of the service cannot be checked: {error.detail}") from None
+        return False
+    if service.records:
+        return _has(value, frozenset({service.records}))
+    names = frozenset(path.partition(".")[0] for path in asked) - _PROBLEM
+    return (isinstance(value, list) and bool(value)) or _has(value, names)
+
+
+def _has(value: Any, names: frozenset[str]) -> bool:
+    if isinstance(value, dict):
+        return any((name in names and member not in _EMPTY) or _has(member, names) for name, member in value.items())
+    return isinstance(value, list) and any(_has(element, names) for element in value)
+
+
 def _read(service: Service, answer: bytes) -> Any:
     try:
         value = parse_json(answer)
@@ -97,7 +126,7 @@ def _walk(value: Any, tree: _Tree | None, path: str, found: dict[str, None], roo
     elif isinstance(value, list) and value:
         for element in value:
             _walk(element, tree, path, found, root)
-    elif value in (None, {}, []) and (tree or not path):
+    elif value in _EMPTY and (tree or not path):
         return  # nothing here, and something under it was asked
     else:
         found[path or root or "(value)"] = None

@@ -1,7 +1,8 @@
 """Insight: what a resident may see of the use of her data at this peer, and the proof of it (GDPR article 15).
 
 Served as the service `inzage`, asked through the exchange itself under an agreement. So asking for insight is logged as
-any other use is, and shown as such.
+any other use is, and shown as such. Of an exchange about several residents everyone sees the own part: what was
+recorded about the others is not even read.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Insight:
         for _ in range(_MAXIMUM_BATCHES):
             batch = await self._ledger.find(Query(subject=subject, after_index=before_index, limit=limit))
             for entry in batch:
-                exchange = await self._exchange_of(entry, seen)
+                exchange = await self._exchange_of(entry, subject, seen)
                 # An exchange shows at its first record about the subject only, so that no page repeats another.
                 if exchange.index_about(subject) == entry.index:
                     rows.append(self._row(exchange, entry.index))
@@ -85,14 +86,16 @@ class Insight:
         """
         subject = self._references.of(bsn)
         found = await self._ledger.find(Query(subject=subject, after_index=index + 1, limit=1))
-        if not found or found[0].index != index or subject not in found[0].record.subjects:
+        if not found or found[0].index != index or found[0].record.subject != subject:
             raise NotFound("there is no record about you with this number")
         return await self._ledger.receipt(index)
 
-    async def _exchange_of(self, entry: Entry, seen: dict[str, list[Exchange]]) -> Exchange:
+    async def _exchange_of(self, entry: Entry, subject: str, seen: dict[str, list[Exchange]]) -> Exchange:
         transaction = entry.record.transaction_id
         if transaction not in seen:
-            query = Query(transaction_id=transaction, limit=_MAXIMUM_STEPS, descending=False)
+            query = Query(
+                subject=subject, or_nobody=True, transaction_id=transaction, limit=_MAXIMUM_STEPS, descending=False
+            )
             seen[transaction] = exchanges(await self._ledger.find(query))
         for exchange in seen[transaction]:
             if any(one.index == entry.index for one in exchange.entries):

@@ -1,8 +1,8 @@
 """A use: one exchange about one resident, as that resident may see it (GDPR article 15(1)). Pure.
 
-The ledger keeps an exchange as one record or two: the request, and the response when that told something new. Here
-they become one row again, and the agreement adds why it was allowed. Two exchanges are never folded into one, not even
-when a consumer gives them the same transaction id: what happened twice is shown twice.
+The ledger keeps an exchange as a request and what was recorded under it, at most one resident a record. Here those that
+concern one resident become one row again, and the agreement adds why it was allowed. Two exchanges are never folded
+into one, not even when a consumer gives them the same transaction id: what happened twice is shown twice.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _member(value: Any, name: str, kind: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """The entries of one exchange at one peer: the request if there is one, then what came after."""
+    """The entries of one exchange at one peer: the request if it is among them, then what came under it."""
 
     entries: tuple[Entry, ...]
 
@@ -122,28 +122,30 @@ class Exchange:
 
     def index_about(self, subject: str) -> int | None:
         """The lowest index of a record in it that is about this subject."""
-        return min((entry.index for entry in self.entries if subject in entry.record.subjects), default=None)
+        return min((entry.index for entry in self.entries if entry.record.subject == subject), default=None)
 
 
 def exchanges(entries: Iterable[Entry]) -> list[Exchange]:
     """The entries of one transaction id, grouped into exchanges, in the order of the ledger.
 
-    Every request begins an exchange. A response joins the latest request between the same parties, one with the same
-    span if there is one; a response without a request stands alone.
+    Every request begins an exchange. A response joins the latest one of the same parties whose request has the
+    span that is its parent. Responses whose request is not here (it names someone else) are one by themselves.
     """
     groups: list[list[Entry]] = []
+    latest: dict[tuple[str | None, ...], list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.index):
-        if entry.record.event == "request":
-            groups.append([entry])
-            continue
-        same = [group for group in groups if _parties(group[0].record) == _parties(entry.record)]
-        exact = [group for group in same if group[0].record.span_id == entry.record.span_id]
-        open_groups = exact or same
-        if open_groups:
-            open_groups[-1].append(entry)
-        else:
-            groups.append([entry])
+        record = entry.record
+        key = (_request_span(record), *_parties(record))
+        group = latest.get(key)
+        if group is None or record.event == "request":
+            group = latest[key] = []
+            groups.append(group)
+        group.append(entry)
     return [Exchange(tuple(group)) for group in groups]
+
+
+def _request_span(record: Record) -> str | None:
+    return record.span_id if record.event == "request" else record.parent_span_id
 
 
 def _parties(record: Record) -> tuple[str, ...]:
