@@ -54,12 +54,15 @@ class Database:
 
 
 def _engine(path: Path | None) -> Engine:
+    # Parameters may be about people: they are in no exception, so in no log.
     if path is None:
         from sqlalchemy.pool import StaticPool
 
-        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+        engine = create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}, hide_parameters=True
+        )
     else:
-        engine = create_engine(f"sqlite:///{path}", pool_size=4, max_overflow=4)
+        engine = create_engine(f"sqlite:///{path}", pool_size=4, max_overflow=4, hide_parameters=True)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine

@@ -37,7 +37,12 @@ def logger(room: str) -> structlog.stdlib.BoundLogger:
 
 def _make_inert(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str) and key != "exception":
+        if not isinstance(value, str):
+            continue
+        if key == "exception":
+            # Many lines, each set in: what a caller put into a message of an error cannot pass for a line of the log.
+            event[key] = "\n".join(f"  {inert(line, 2000)}" for line in value.split("\n"))
+        else:
             event[key] = inert(value)
     return event
 
