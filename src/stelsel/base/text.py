@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A text for people, in both languages of the interface."""
+
+    nl: str
+    en: str
+
+    def in_language(self, language: str) -> str:
+        return self.en if language == "en" else self.nl
+
+    def to_json(self) -> dict[str, str]:
+        return {"nl": self.nl, "en": self.en}
+
 
 def inert(text: str, limit: int = 500) -> str:
     """`text` on one line, without control, bidirectional or invisible characters, at most `limit` long.
