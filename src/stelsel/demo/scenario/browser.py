@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from typing import Self
 from urllib.parse import urljoin
 
 import httpx
@@ -24,9 +25,21 @@ class Visitor:
     """One browser session."""
 
     def __init__(self) -> None:
-        self._client = httpx.Client(follow_redirects=True, timeout=30, headers={"accept": "text/html"}, trust_env=False)
+        self._client = httpx.Client(
+            follow_redirects=True,
+            timeout=30,
+            headers={"accept": "text/html"},
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),  # nothing to close when the visitor walks away
+        )
         self.page: httpx.Response | None = None
         self.forms: list[Form] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def go(self, url: str) -> str:
         """Open a page; gives its HTML."""
