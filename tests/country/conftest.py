@@ -18,8 +18,8 @@ from stelsel.demo.scenario.play import Story
 def country() -> Iterator[Country]:
     folder = Path(tempfile.mkdtemp(prefix="country-"))
     country = Country.prepare(Options(people=400, folder=folder / "c"))
-    country.start()
     try:
+        country.start()
         country.settle()
         yield country
     finally:

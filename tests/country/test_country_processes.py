@@ -79,7 +79,7 @@ def test_two_nodes_in_one_folder_is_one_clear_line(country: Country) -> None:
 @pytest.mark.parametrize(
     ("change", "says", "fix"),
     [
-        (lambda text: text.replace("[outway]", "[outwaay]", 1), "unknown key outwaay", "docs/run/settings.md"),
+        (lambda text: text + "\n[ledgers]\n", "unknown key ledgers", "docs/run/settings.md"),
         (lambda text: text.replace('certificate = "certificate.pem"', 'certificate = "gone.pem"'), "gone.pem", "peer"),
         (
             lambda text: text.replace('certificate = "certificate.pem"\n', ""),

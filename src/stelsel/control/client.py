@@ -29,12 +29,11 @@ class Control:
         """The JSON answer to a POST of `body`. Raises `Fault` with what the node said."""
         return self._ask("POST", path, json=body or {})
 
-    def close(self) -> None:
-        self._client.close()
-
     def _ask(self, method: str, path: str, **options: Any) -> Any:
+        transport = httpx.HTTPTransport(uds=str(self._socket))
         try:
-            answer = self._client.request(method, path, **options)
+            with httpx.Client(transport=transport, base_url="http://node", timeout=_PATIENCE) as client:
+                answer = client.request(method, path, **options)
         except httpx.TransportError as error:
             raise Unavailable(
                 f"the node does not answer on {self._socket}", next_step="start it with: stelsel run node.toml"
@@ -48,4 +47,5 @@ class Control:
         return document
 
 
+_PATIENCE = 120  # seconds: publishing counts millions of people before it answers
 _STANDARD_MEMBERS = {"type", "title", "status", "detail", "next_step"}

@@ -15,8 +15,9 @@ from stelsel.privacy.fields import in_words
 
 def sees_each_use(story: Story) -> Evidence:
     """She logs in at the portal and sees each use: who, when, which fields, why, which article, which agreement."""
-    visitor = Visitor()
-    page = log_in(story, visitor)
+    with Visitor() as visitor:
+        page = log_in(story, visitor)
+        answer = visitor.press("bewijs")
     text = html.unescape(page)
     told = {
         "who": GEMEENTE.name,
@@ -29,7 +30,6 @@ def sees_each_use(story: Story) -> Evidence:
     for what, words in told.items():
         expect(words in text, f"the page tells {what}: {words}", _excerpt(text))
     expect(story.resident.burgerservicenummer not in page, "without her number on the page")
-    answer = visitor.press("bewijs")
     expect(answer.headers["content-type"].startswith("application/json"), "a receipt to download", answer.headers)
     story.receipt = answer.content
     return {"who": GEMEENTE.name, "why": story.terms.purpose, "article": story.terms.legal_basis.article}
