@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from desk_site import running_desk
 from playwright.sync_api import Browser
 from portal_browser import chromium_browser
 from portal_site import Site, Visitor, running_site
@@ -16,6 +17,13 @@ from stelsel.demo.authority import Authority
 @pytest.fixture(scope="session")
 def site(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with running_site(tmp_path_factory.mktemp("portal"), authority) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def desk(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site of officials, the steward and builders; tests may sign agreements there."""
+    with running_desk(tmp_path_factory.mktemp("desk"), authority) as running:
         yield running
 
 

@@ -6,7 +6,7 @@ Everything that comes out of a contract is hostile text: it is made inert here; 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -85,22 +85,26 @@ _NO_TERMS = {
 
 
 def sentences(
-    subject: Agreement | Terms | Grant, language: Language = "nl", peer_names: Mapping[str, str] | None = None
+    subject: Agreement | Terms | Grant,
+    language: Language = "nl",
+    peer_names: Mapping[str, str] | None = None,
+    say_field: Callable[[str], str] | None = None,
 ) -> list[str]:
     """What an agreement asks, one thought a sentence, each inert.
 
     `subject` is an agreement, bare terms (then who and until when are left out), or a grant out of a contract;
-    `peer_names` gives names by peer id, where they are known.
+    `peer_names` gives names by peer id, where they are known; `say_field` the words of a field, inert, for whoever
+    knows better ones than `field_in_words`.
     """
-    names = peer_names or {}
+    names, say = peer_names or {}, say_field or field_in_words
     if isinstance(subject, Terms):
-        return _terms(subject, language, "De organisatie" if language == "nl" else "The organisation")
+        return _terms(subject, language, "De organisatie" if language == "nl" else "The organisation", say)
     if isinstance(subject, Grant):
-        return _grant(subject, language, names)
+        return _grant(subject, language, names, say)
     consumer = named(subject.consumer, names)
     told = {"consumer": consumer, "provider": named(subject.provider, names), "service": inert(subject.service, 100)}
     opening = _OPENINGS[language].get(subject.state, _OVER[language])
-    terms = [_NO_TERMS[language]] if subject.terms is None else _terms(subject.terms, language, consumer)
+    terms = [_NO_TERMS[language]] if subject.terms is None else _terms(subject.terms, language, consumer, say)
     return [
         opening.format(**told),
         *_on_behalf(subject.consumer_delegator, subject.provider_delegator, language, names, told),
@@ -137,9 +141,9 @@ def date_in_words(seconds: float, language: Language = "nl") -> str:
     return f"{day.day} {_MONTHS[language][day.month - 1]} {day.year}"
 
 
-def _terms(terms: Terms, language: Language, consumer: str) -> list[str]:
-    fields = _listed([field_in_words(path) for path in terms.fields], language)
-    search = _listed([field_in_words(path) for path in terms.search_parameters], language)
+def _terms(terms: Terms, language: Language, consumer: str, say: Callable[[str], str]) -> list[str]:
+    fields = _listed([say(path) for path in terms.fields], language)
+    search = _listed([say(path) for path in terms.search_parameters], language)
     purpose, article = _sentence_end(terms.purpose), _sentence_end(terms.legal_basis.article)
     activity, version = inert(terms.processing_activity.name), inert(terms.processing_activity.version, 30)
     retention = duration_in_words(terms.retention, language)
@@ -167,7 +171,7 @@ def _terms(terms: Terms, language: Language, consumer: str) -> list[str]:
     ]
 
 
-def _grant(grant: Grant, language: Language, names: Mapping[str, str]) -> list[str]:
+def _grant(grant: Grant, language: Language, names: Mapping[str, str], say: Callable[[str], str]) -> list[str]:
     provider, service = named(grant.provider, names), inert(grant.service, 100)
     if grant.type in PUBLICATIONS:
         directory = named(grant.directory or "", names)
@@ -180,7 +184,7 @@ def _grant(grant: Grant, language: Language, names: Mapping[str, str]) -> list[s
     return [
         _OPENINGS[language][State.PROPOSED].format(**told),
         *_on_behalf(grant.delegator, grant.service_delegator, language, names, told),
-        *([_NO_TERMS[language]] if terms is None else _terms(terms, language, consumer)),
+        *([_NO_TERMS[language]] if terms is None else _terms(terms, language, consumer, say)),
     ]
 
 

@@ -65,6 +65,9 @@ class Cell:
     obligation: str
     tone: str
     said: Pair
+    why: Pair = ("", "")
+    """The first reason, where it is not simply met."""
+    measured_at: Pair = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +309,10 @@ def _cells(peer: PeerBoard, columns: Iterable[Column]) -> tuple[Cell | None, ...
 def _cell(line: Line) -> Cell:
     tone, dutch, english = _SHORT[line.state]
     if line.state == "failing" and not line.due:
-        return Cell(line.obligation, "wait", ("voldoet nog niet", "not met yet"))
-    return Cell(line.obligation, tone, (dutch, english))
+        tone, dutch, english = "wait", "voldoet nog niet", "not met yet"
+    reasons = _reasons((*line.reasons, *line.interrupted))
+    why = reasons[0] if reasons and line.state != "met" else ("", "")
+    return Cell(line.obligation, tone, (dutch, english), why, _rfc3339(line.measured_at))
 
 
 def _line(line: Line) -> LineView:

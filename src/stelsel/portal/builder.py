@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from stelsel.portal.service import Portal
     from stelsel.portal.words import Language
 
-_ROWS = 50
-_MOST_BARS = 20
+_ROWS = 25
+_MOST_BARS = 12
 _MOST_PARAMETERS = 20
 _LANGUAGE = "taal"
 

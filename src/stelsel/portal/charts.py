@@ -105,20 +105,21 @@ def progress(plan: Sequence[Point], measured: Point | None, *, name: str, title:
         x, y = place(one)
         parts.append(Markup('<circle class="promise-point" cx="{}" cy="{}" r="4"/>').format(x, y))
     parts += _legend(measured is not None, language)
-    for one, anchor in ((plan[0], "start"), (plan[-1], "end")):
-        x, y = place(one)
-        edge = "0" if anchor == "start" else "100%"
-        row = Markup(
-            '<text class="value" x="{0}" y="{1}" text-anchor="{2}">{3}</text>'
-            '<text class="label" x="{0}" y="{4}" text-anchor="{2}">{5}</text>'
-        )
-        shown, day = one.shown[LANGUAGES.index(language)], one.day[LANGUAGES.index(language)]
-        parts.append(row.format(edge, float(y) - 12, anchor, shown, _HEIGHT - 6, day))
     if measured is not None:
         x, y = place(measured)
         drop = Markup('<line class="measured-line" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>')
         parts.append(drop.format(x, y, _BOTTOM + 8))
         parts.append(Markup('<circle class="measured" cx="{}" cy="{}" r="7"/>').format(x, y))
+    for one, anchor, edge in ((plan[0], "start", "0"), (plan[-1], "end", "100%")):
+        _, y = place(one)
+        # beside the line on the side where the measured dot is not
+        below = measured is not None and measured.value >= one.value and float(y) < _BOTTOM - 20
+        row = Markup(
+            '<text class="value value--edge" x="{0}" y="{1}" text-anchor="{2}">{3}</text>'
+            '<text class="label" x="{0}" y="{4}" text-anchor="{2}">{5}</text>'
+        )
+        shown, day = one.shown[LANGUAGES.index(language)], one.day[LANGUAGES.index(language)]
+        parts.append(row.format(edge, float(y) + (23 if below else -12), anchor, shown, _HEIGHT - 6, day))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
 

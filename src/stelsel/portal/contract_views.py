@@ -246,6 +246,10 @@ def _heading(stored: StoredContract, names: Mapping[str, str]) -> Pair:
             f"{consumer} {wants} ‘{service}’ van {provider}",
             f"{consumer} {verb} ‘{service}’ from {provider}",
         )
+        terms = next((one.terms for one in stored.agreements if one.terms is not None), None)
+        if terms is not None:
+            activity = inert(terms.processing_activity.name, 100)
+            dutch, english = f"{activity}: {dutch}", f"{activity}: {english}"
     return (f"{dutch}, en nog {more}", f"{english}, and {more} more") if more else (dutch, english)
 
 
@@ -254,7 +258,14 @@ def _asked(grant: Grant, stored: StoredContract, language: Language, names: Mapp
     terms = agreement.terms if agreement is not None else None
     uri = terms.legal_basis.uri if terms is not None else None
     return Asked(
-        lines=tuple(sentences(agreement if agreement is not None else grant, language, names)),
+        lines=tuple(
+            sentences(
+                agreement if agreement is not None else grant,
+                language,
+                names,
+                lambda path: words(path).in_language(language),
+            )
+        ),
         fields=_fields(terms.fields if terms is not None else ()),
         search=_fields(terms.search_parameters if terms is not None else ()),
         terms=terms,

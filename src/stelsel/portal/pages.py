@@ -9,11 +9,13 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from stelsel.base.text import inert
+from stelsel.portal.charts import number_in
 from stelsel.portal.words import LANGUAGES, Language, word
 
 LANGUAGE_COOKIE = "taal"
@@ -154,9 +156,10 @@ def day(seconds: float, language: Language) -> str:
     return f"{moment.day} {_MONTHS[language][moment.month - 1]} {moment.year}"
 
 
-def _number(value: float) -> str:
-    """A number with points between thousands, as the Dutch write it."""
-    return f"{value:,}".replace(",", ".") if isinstance(value, int) else f"{value:.1f}".replace(".", ",")
+@pass_context
+def _number(context: Context, value: float) -> str:
+    """A number as the reader of this page writes it."""
+    return number_in(value, context["language"])
 
 
 def _policy(form_action: str) -> str:
