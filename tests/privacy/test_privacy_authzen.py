@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from privacy_builders import GEMEENTE, NOW, PERSONEN, REGISTER, UITKERING, Client, agreement, terms
 
@@ -218,6 +218,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["subject", "action", "resource", "context"]), JSON))
 def test_any_question_gets_an_answer_or_a_fault_but_never_a_yes(question: dict[str, Any]) -> None:
     try:
