@@ -104,11 +104,7 @@ def state_of(country: Country, actor: Actor = REGISTER) -> Any:
 
 def told(country: Country, actor: Actor, path: str) -> Any:
     """What a node tells its operator."""
-    node = country.control(actor)
-    try:
-        return node.get(path)
-    finally:
-        node.close()
+    return country.control(actor).get(path)
 
 
 def is_fault_document(answer: httpx.Response) -> bool:
