@@ -161,7 +161,7 @@ class Detail:
     received_at: float
     not_before: float
     can: frozenset[str]
-    """What this peer may do now: accept, reject, revoke."""
+    """What this peer may do now: accept, reject, revoke, resend."""
     raw: str
     """The content as JSON, every character outside ASCII written as an escape."""
 
@@ -188,6 +188,8 @@ def groups(contracts: Iterable[StoredContract], peer_id: str, names: Mapping[str
 def row(stored: StoredContract, names: Mapping[str, str], now: float) -> Row:
     """One contract for a list."""
     tone, dutch, english = _STATUS[stored.state]
+    if stored.state is State.PROPOSED and _refused(stored):
+        tone, dutch, english = "bad", "Geweigerd", "Refused"
     contract = stored.contract
     terms = [agreement.terms for agreement in stored.agreements if agreement.terms is not None]
     return Row(
@@ -221,12 +223,15 @@ def detail(stored: StoredContract, peer_id: str, names: Mapping[str, str], langu
 
 
 def _can(stored: StoredContract, peer_id: str) -> frozenset[str]:
-    accepted = peer_id not in stored.unsigned
+    again = {"resend"} if _refused(stored) else set()
     if peer_id not in stored.contract.signatories or stored.state not in (State.PROPOSED, State.VALID):
-        return frozenset()
-    if accepted:
-        return frozenset({"revoke"})
-    return frozenset({"accept", "reject"})
+        return frozenset(again)
+    return frozenset(again | ({"accept", "reject"} if peer_id in stored.unsigned else {"revoke"}))
+
+
+def _refused(stored: StoredContract) -> bool:
+    """Whether a peer did not take what we sent it about this contract."""
+    return any(delivery.status == "refused" for delivery in stored.deliveries)
 
 
 def _heading(stored: StoredContract, names: Mapping[str, str]) -> Pair:

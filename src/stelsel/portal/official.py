@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stelsel.agreements.agreement import State
 from stelsel.agreements.stored import StoredContract
 from stelsel.base.canonical import parse_object
 from stelsel.base.errors import BadRequest, Conflict, Fault, Forbidden, NotFound
@@ -41,11 +40,7 @@ _PATIENCE = 2.0
 _PAGE = 50
 _MOST_SHOWN = 200
 _LONGEST_NUMBER = 15
-_WORDS: dict[str, tuple[str, State]] = {
-    "aanvaarden": ("accept", State.VALID),
-    "afwijzen": ("reject", State.REJECTED),
-    "intrekken": ("revoke", State.REVOKED),
-}
+_WORDS = {"aanvaarden": "accept", "afwijzen": "reject", "intrekken": "revoke", "opnieuw": "resend"}
 _DONE: dict[str, Pair] = {
     "aanvaarden": ("U hebt de afspraak aanvaard.", "You accepted the agreement."),
     "afwijzen": ("U hebt de afspraak afgewezen.", "You rejected the agreement."),
@@ -53,6 +48,7 @@ _DONE: dict[str, Pair] = {
         "U hebt de afspraak ingetrokken. Vanaf nu wordt elke vraag geweigerd.",
         "You revoked the agreement. From now on every request is refused.",
     ),
+    "opnieuw": ("Het wordt opnieuw verstuurd.", "It is being sent again."),
 }
 
 Page = Callable[[Request], Awaitable[Response]]
@@ -126,7 +122,7 @@ class _Official:
             "agreement.html",
             title=shown.row.heading,
             shown=shown,
-            done=_DONE[done] if done in _DONE and self._did(stored, _WORDS[done][0]) else None,
+            done=_DONE[done] if done in _DONE and self._did(stored, _WORDS[done]) else None,
             form_token=portal.login.form_token(request),
             steward=await self._steward() if any(message.evidence for message in shown.messages) else "",
         )
@@ -160,7 +156,8 @@ class _Official:
             "accept": portal.agreements.accept,
             "reject": portal.agreements.reject,
             "revoke": portal.agreements.revoke,
-        }[_WORDS[action][0]]
+            "resend": portal.agreements.resend,
+        }[_WORDS[action]]
         await change(stored.content_hash)
         return RedirectResponse(
             f"/afspraken/{tail_of(stored.content_hash)}?gedaan={action}",
@@ -203,7 +200,9 @@ class _Official:
         return self._steward_address
 
     def _did(self, stored: StoredContract, kind: str) -> bool:
-        """Whether this organisation's signature of this kind is on the contract."""
+        """Whether this organisation did that: its signature is on the contract, or nothing we sent is refused."""
+        if kind == "resend":
+            return bool(stored.deliveries) and not stored.refused_by
         return any(one.peer_id == self._portal.peer_id and one.type == kind for one in stored.signatures)
 
     def _find(self, request: Request) -> StoredContract:
