@@ -144,6 +144,7 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
         trust_anchors=folder / "anchors.pem",
         directory_peer_id=REGISTER,
         directory_address=f"https://localhost:{ports['provider']}",
+        ports=(),
     )
     clock, inway_address = SystemClock(), f"https://localhost:{ports['inway']}"
     services = (Service(name="things", endpoint=f"http://127.0.0.1:{ports['service']}"),) if provider else ()

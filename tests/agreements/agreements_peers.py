@@ -147,6 +147,7 @@ def make_group(folder: Path, authority: Authority, port: int) -> Group:
         trust_anchors=anchors,
         directory_peer_id=DIRECTORY,
         directory_address=f"https://localhost:{port}",
+        ports=(),
     )
 
 

@@ -401,7 +401,7 @@ def test_a_signature_is_checked_with_the_key_set_of_the_peers_manager(
 
             async def submit(keypair: KeyPair, shown: list[KeyPair]) -> httpx.Response:
                 content = stranger.content()
-                keys = [signatures.key_set(one)["keys"][0] for one in shown]
+                keys = [signatures.key_set(Signer(one), one.chain)["keys"][0] for one in shown]
                 shown_keys["keys"] = keys
                 body = {"content": content, "signature": stranger.signed(content, keypair=keypair)}
                 headers = {"Fsc-Manager-Address": f"https://localhost:{country.other.port}"}

@@ -347,6 +347,7 @@ async def a_world(
         trust_anchors=Path("/nowhere"),
         directory_peer_id="00000099000000001000",
         directory_address="https://localhost:7143",
+        ports=(),
     )
     service = Backend()
     backend = await asyncio.start_server(service.serve, "127.0.0.1", 0, limit=2**20)

@@ -99,6 +99,7 @@ def test_from_a_signed_contract_to_a_receipt_and_a_revocation(
                 trust_anchors=tmp_path / "anchors.pem",
                 directory_peer_id=REGISTER,
                 directory_address=provider.address,
+                ports=(),
             )
             await provider.start(stack, group, inway_address, services)
             await consumer.start(stack, group, None, ())

@@ -203,6 +203,7 @@ async def _nodes(folder: Path, authority: Authority) -> AsyncIterator[Site]:
     (folder / "group.toml").write_text(
         'id = "stelsel.test"\nname = "Toets"\ntrust_anchors = "trust-anchors.pem"\n'
         f'directory_peer_id = "{REGIE.peer_id}"\ndirectory_address = "https://localhost:{ports["regie", "manager"]}"\n'
+        "ports = []\n"
     )
     for actor in _ACTORS:
         authority.issue(folder / actor.key, actor.peer_id, actor.name)

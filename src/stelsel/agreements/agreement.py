@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from stelsel.agreements.external_contract import ExternalContract
 from stelsel.agreements.terms import Terms
 
 
@@ -38,6 +39,8 @@ class Agreement:
     state: State
     consumer_delegator: str | None = None
     provider_delegator: str | None = None
+    external_contract: ExternalContract | None = None
+    """The contract outside FSC by which the consumer acts for an organisation without a manager."""
     signatures_hold_until: float = float("inf")
     """When the first certificate expires with which it was accepted; then it must be signed again (4.2.7)."""
 

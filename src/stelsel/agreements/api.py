@@ -7,6 +7,7 @@ Every error has FSC's own form (4.4.5): an object with message, domain and code,
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stelsel.agreements import directory, hashes, paging
-from stelsel.agreements.contract import Contract
+from stelsel.agreements.dialect import FSC_VERSION, USUAL, Dialect
 from stelsel.agreements.fsc_errors import (
     FscFault,
     PeerCertificateVerificationFailed,
@@ -25,9 +26,7 @@ from stelsel.agreements.fsc_errors import (
 )
 from stelsel.agreements.intake import Submission
 from stelsel.agreements.memory import Known
-from stelsel.agreements.proposals import FSC_VERSION
 from stelsel.agreements.service import Agreements
-from stelsel.agreements.signatures import key_set
 from stelsel.agreements.stored import ListedPeer
 from stelsel.base.certificates import Certificate
 from stelsel.base.errors import BadRequest, Fault, Unauthenticated
@@ -37,6 +36,7 @@ from stelsel.base.web import client_certificate, read_body, read_json
 MAXIMUM_CONTRACT = 2 * 1024 * 1024
 """Bytes in a submitted contract with its signature: properties of 1 MB must fit (4.2.2.2)."""
 MAXIMUM_FORM = 16 * 1024
+_KEYS_SECONDS = 60.0  # superseded certificates leave the key set when they have expired
 
 _ADDRESS = re.compile(r"https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]{1,230}):[0-9]{1,5}")
 _GRANT_TYPES = frozenset(hashes.HASH_TYPES)
@@ -60,15 +60,20 @@ def routes(agreements: Agreements) -> list[BaseRoute]:
         ("GET", "/v1/services", manager.services),
         ("GET", "/v1/.well-known/jwks.json", manager.keys),
     ]
-    return [Route(path, _told_in_fsc(endpoint), methods=[method]) for method, path, endpoint in listed]
+    return [
+        Route(path, _told_in_fsc(endpoint, agreements.dialect), methods=[method]) for method, path, endpoint in listed
+    ]
 
 
-def fsc_response(fault: Fault) -> Response:
+def fsc_response(fault: Fault, dialect: Dialect = USUAL) -> Response:
     """The answer that a fault gives in FSC's form."""
     if isinstance(fault, TokenRequestFault):
         return JSONResponse(fault.body(), fault.status, headers={"Cache-Control": "no-store"})
     if isinstance(fault, FscFault):
-        return JSONResponse(fault.body(), fault.status, headers=fault.headers())
+        code = dialect.error_code(fault.code)
+        return JSONResponse(
+            fault.body() | {"code": code}, fault.status, headers=fault.headers() | {"Fsc-Error-Code": code}
+        )
     code = "STELSEL_" + fault.kind.replace("-", "_").upper()
     body = {"message": fault.detail, "domain": "ERROR_DOMAIN_MANAGER", "code": code}
     return JSONResponse(body, fault.status, headers={"Fsc-Error-Code": code})
@@ -77,10 +82,13 @@ def fsc_response(fault: Fault) -> Response:
 class _Manager:
     def __init__(self, agreements: Agreements) -> None:
         self._agreements = agreements
-        self._keys = key_set(agreements.keypair)
+        self._dialect = agreements.dialect
+        self._keys: dict[str, Any] | None = None
+        self._keys_until = 0.0
+        agreements.on_change(self._forget_keys)
 
     async def announce(self, request: Request) -> Response:
-        certificate, address = _caller(request), _manager_address(request)
+        certificate, address = _caller(request), self._manager_address(request)
         await read_body(request, 1024)
         await self._agreements.met(ListedPeer(certificate.peer_id, certificate.peer_name, address))
         return Response(status_code=200)
@@ -98,7 +106,7 @@ class _Manager:
         return await self._receive(request, "revoke")
 
     async def _receive(self, request: Request, kind: str) -> Response:
-        certificate, address = _caller(request), _manager_address(request)
+        certificate, address = _caller(request), self._manager_address(request)
         body = await read_json(request, MAXIMUM_CONTRACT)
         for member in ("content", "signature"):
             if member not in body:
@@ -117,19 +125,20 @@ class _Manager:
 
     async def contracts(self, request: Request) -> Response:
         caller = _caller(request).peer_id
-        # Only to peers that are in it (4.4.1.5).
-        mine = [known for known in self._agreements.known() if caller in known.contract.signatories]
+        memory = self._agreements.memory
         wanted = _listed(request, "grant_hash")
         if wanted:
-            found = [k for k in mine if any(grant.grant_hash in wanted for grant in k.contract.grants)]
-            return JSONResponse({"contracts": [_contract(k) for k in found], "pagination": {"next_cursor": ""}})
-        kind = request.query_params.get("grant_type")
-        if kind is not None:
-            if kind not in _GRANT_TYPES:
-                raise RequestNotReadable("grant_type is not a type of grant")
-            mine = [known for known in mine if any(grant.type == kind for grant in known.contract.grants)]
-        page, cursor = paging.page(mine, _when_made, paging.read(request.query_params))
-        return JSONResponse({"contracts": [_contract(k) for k in page], "pagination": {"next_cursor": cursor}})
+            found = {id(known): known for known in map(memory.with_grant, sorted(wanted)) if known is not None}
+            mine = [_contract(known) for known in found.values() if caller in known.contract.signatories]
+            return JSONResponse({"contracts": mine, "pagination": {"next_cursor": ""}})
+        kind = request.query_params.get("grant_type") or ""
+        if kind and kind not in _GRANT_TYPES:
+            raise RequestNotReadable("grant_type is not a type of grant")
+        # Only to peers that are in it (4.4.1.5).
+        keys = memory.listing(caller, kind)
+        page, cursor = paging.page_of(keys, paging.read(request.query_params), self._dialect)
+        listed = [_contract(memory.at(key)) for key in page]
+        return JSONResponse({"contracts": listed, "pagination": {"next_cursor": cursor}})
 
     async def token(self, request: Request) -> Response:
         certificate = _caller(request)
@@ -145,7 +154,7 @@ class _Manager:
                 "peer_id": own.peer_id,
                 "peer_name": own.peer_name,
                 "fsc_version": FSC_VERSION,
-                "enabled_extensions": {},
+                "enabled_extensions": self._agreements.extensions,
             }
         )
 
@@ -159,7 +168,7 @@ class _Manager:
         name = request.query_params.get("peer_name")
         if name is not None:
             found = [peer for peer in found if name.casefold() in peer.name.casefold()]
-        page, cursor = paging.page(found, lambda peer: peer.peer_id, paging.read(request.query_params))
+        page, cursor = paging.page(found, lambda peer: peer.peer_id, paging.read(request.query_params), self._dialect)
         return JSONResponse(
             {"peers": [directory.peer_to_json(peer) for peer in page], "pagination": {"next_cursor": cursor}}
         )
@@ -168,24 +177,38 @@ class _Manager:
         _caller(request)
         asked = request.query_params
         found = directory.select(self._agreements.listed_services(), asked.get("peer_id"), asked.get("service_name"))
-        page, cursor = paging.page(found, lambda s: f"{s.peer.peer_id} {s.name}", paging.read(asked))
+        page, cursor = paging.page(found, lambda s: f"{s.peer.peer_id} {s.name}", paging.read(asked), self._dialect)
         return JSONResponse(
             {"services": [directory.service_to_json(s) for s in page], "pagination": {"next_cursor": cursor}}
         )
 
     async def keys(self, request: Request) -> Response:
         _caller(request)
+        now = time.monotonic()
+        if self._keys is None or now >= self._keys_until:
+            self._keys, self._keys_until = self._agreements.key_set(), now + _KEYS_SECONDS
         return JSONResponse(self._keys)
 
+    def _forget_keys(self) -> None:
+        self._keys = None
 
-def _told_in_fsc(endpoint: Endpoint) -> Endpoint:
+    def _manager_address(self, request: Request) -> str:
+        address = request.headers.get("fsc-manager-address", "")
+        if len(address) > 255 or _ADDRESS.fullmatch(address) is None:
+            raise RequestNotReadable("the header Fsc-Manager-Address must hold https://host:port (FSC Core 4.4.4)")
+        if not self._agreements.group.allows_port(address):
+            raise RequestNotReadable("the header Fsc-Manager-Address has a port that the group does not allow (4.1.1)")
+        return address
+
+
+def _told_in_fsc(endpoint: Endpoint, dialect: Dialect) -> Endpoint:
     async def told(request: Request) -> Response:
         try:
             return await endpoint(request)
         except BadRequest as fault:
-            return fsc_response(RequestNotReadable(fault.detail))
+            return fsc_response(RequestNotReadable(fault.detail), dialect)
         except Fault as fault:
-            return fsc_response(fault)
+            return fsc_response(fault, dialect)
 
     return told
 
@@ -195,13 +218,6 @@ def _caller(request: Request) -> Certificate:
         return client_certificate(request)
     except (BadRequest, Unauthenticated) as fault:
         raise PeerCertificateVerificationFailed(fault.detail) from fault
-
-
-def _manager_address(request: Request) -> str:
-    address = request.headers.get("fsc-manager-address", "")
-    if len(address) > 255 or _ADDRESS.fullmatch(address) is None:
-        raise RequestNotReadable("the header Fsc-Manager-Address must hold https://host:port (FSC Core 4.4.4)")
-    return address
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -236,8 +252,3 @@ def _contract(known: Known) -> dict[str, Any]:
     for (peer_id, kind), signature in sorted(known.signatures.items()):
         signatures[kind][peer_id] = signature.compact
     return {"content": known.contract.content, "signatures": signatures}
-
-
-def _when_made(known: Known) -> str:
-    contract: Contract = known.contract
-    return f"{contract.created_at:020d} {contract.content_hash}"

@@ -6,17 +6,31 @@ hashes are over it. What is read out of it here is a view.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    field_validator,
+)
 
 from stelsel.agreements import hashes
+from stelsel.agreements.dialect import USUAL, Dialect
+from stelsel.agreements.external_contract import ExternalContract, external_contract_in
 from stelsel.agreements.fsc_errors import (
     ContractNotAcceptable,
+    FscFault,
     GrantCombinationNotAllowed,
     IncorrectGroupId,
+    IncorrectPublicKeyThumbprint,
     ReceivingPeerNotPartOfContract,
     RequestNotReadable,
     SubmittingPeerNotPartOfContract,
@@ -24,7 +38,6 @@ from stelsel.agreements.fsc_errors import (
     UnknownHashAlgorithm,
 )
 from stelsel.agreements.group import Group, PeerId
-from stelsel.agreements.proposals import FSC_VERSION
 from stelsel.agreements.services import ServiceName
 from stelsel.agreements.terms import Terms, terms_of
 from stelsel.base.canonical import canonical
@@ -43,6 +56,9 @@ GrantType = Literal[
 ]
 PUBLICATIONS = frozenset({"GRANT_TYPE_SERVICE_PUBLICATION", "GRANT_TYPE_DELEGATED_SERVICE_PUBLICATION"})
 CONNECTIONS = frozenset({"GRANT_TYPE_SERVICE_CONNECTION", "GRANT_TYPE_DELEGATED_SERVICE_CONNECTION"})
+
+LENIENT = Dialect.model_validate({"missing_service_type": "accept"})
+"""Reads what this node once took in, whatever its settings are today."""
 
 Seconds = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
@@ -71,14 +87,26 @@ class _Outway(_Peer):
 
 
 class _Service(_Peer):
-    type: Literal["SERVICE_TYPE_SERVICE"]
+    type: Literal["SERVICE_TYPE_SERVICE"] = "SERVICE_TYPE_SERVICE"
     name: ServiceName
 
 
 class _DelegatedService(_Peer):
-    type: Literal["SERVICE_TYPE_DELEGATED_SERVICE"]
+    type: Literal["SERVICE_TYPE_DELEGATED_SERVICE"] = "SERVICE_TYPE_DELEGATED_SERVICE"
     name: ServiceName
     delegator: _Peer
+
+
+def _service_type(service: Any, info: Any = None) -> str | None:
+    del info
+    return LENIENT.service_type(service)  # that it is missing and must not be, is told by `parse`
+
+
+_AnyService = Annotated[
+    Annotated[_Service, Tag("SERVICE_TYPE_SERVICE")]
+    | Annotated[_DelegatedService, Tag("SERVICE_TYPE_DELEGATED_SERVICE")],
+    Discriminator(_service_type),
+]
 
 
 class _PublishedService(_Peer):
@@ -104,14 +132,14 @@ class _DelegatedPublication(_Read):
 class _Connection(_Read):
     type: Literal["GRANT_TYPE_SERVICE_CONNECTION"]
     outway: _Outway
-    service: Annotated[_Service | _DelegatedService, Field(discriminator="type")]
+    service: _AnyService
     properties: dict[str, Any] = Field(default_factory=dict)
 
 
 class _DelegatedConnection(_Read):
     type: Literal["GRANT_TYPE_DELEGATED_SERVICE_CONNECTION"]
     outway: _Outway
-    service: Annotated[_Service | _DelegatedService, Field(discriminator="type")]
+    service: _AnyService
     delegator: _Peer
     properties: dict[str, Any] = Field(default_factory=dict)
 
@@ -177,6 +205,10 @@ class Grant:
         named = (self.provider, self.directory, self.consumer, self.delegator, self.service_delegator)
         return frozenset(peer for peer in named if peer is not None)
 
+    def external_contract(self) -> ExternalContract | None:
+        """The contract outside FSC on which it rests; None when there is none. Raises `Unprocessable`."""
+        return external_contract_in(self.type, self.properties)
+
     def terms(self) -> Terms | None:
         """Stelsel's terms in it; None when there are none. Raises `Unprocessable`."""
         return terms_of(self.properties)
@@ -205,18 +237,34 @@ class Contract:
         """Whether this contract publishes services."""
         return any(grant.type in PUBLICATIONS for grant in self.grants)
 
+    @property
+    def rests_outside(self) -> bool:
+        """Whether a grant rests on a contract outside FSC, which somebody must look at before it is accepted."""
+        return any(grant.external_contract() is not None for grant in self.grants)
 
-def parse(content: Any) -> Contract:
+
+def parse(content: Any, dialect: Dialect = USUAL) -> Contract:
     """Read a contract's content. Raises the FSC fault that tells what is wrong with it."""
     if not isinstance(content, dict):
         raise RequestNotReadable("the contract's content must be a JSON object")
-    _check_version(content)
+    _check_version(content, dialect)
+    return _read(content, dialect)
+
+
+def reread(content: dict[str, Any]) -> Contract:
+    """Read what was taken in before: of whatever version and dialect it was allowed to be then."""
+    return _read(content, LENIENT)
+
+
+def _read(content: dict[str, Any], dialect: Dialect) -> Contract:
     try:
         read = _Content.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in ("content", *first["loc"]))
-        raise RequestNotReadable(f"{inert(where, 200)}: {inert(first['msg'], 200)}") from None
+        raise _not_readable(error) from None
+    for index, grant in enumerate(content["grants"]):
+        data = grant["data"]
+        if data["type"] in CONNECTIONS and dialect.service_type(data["service"]) is None:
+            raise RequestNotReadable(f"content.grants.{index}.data.service.type is missing (the OpenAPI requires it)")
     kinds = {grant.data.type for grant in read.grants}
     if kinds & PUBLICATIONS and len(kinds) > 1:
         raise GrantCombinationNotAllowed("a service publication grant cannot be combined with another grant type")
@@ -251,9 +299,11 @@ def check(contract: Contract, group: Group, now: float) -> None:
     for grant in contract.grants:
         if grant.properties is not None and len(canonical(grant.properties)) > MAXIMUM_PROPERTIES:
             raise ContractNotAcceptable(f"properties are larger than {MAXIMUM_PROPERTIES} bytes")
-        if grant.type in CONNECTIONS:
+        if grant.type in CONNECTIONS or grant.properties:
             try:
-                grant.terms()
+                grant.external_contract()
+                if grant.type in CONNECTIONS:
+                    grant.terms()
             except Unprocessable as error:
                 raise ContractNotAcceptable(inert(error.detail)) from None
 
@@ -261,8 +311,8 @@ def check(contract: Contract, group: Group, now: float) -> None:
 def check_parties(contract: Contract, *, submitter: str, receiver: str, group: Group) -> None:
     """Whether these two peers have to do with this contract (4.2.3). Raises an FSC fault.
 
-    Any signatory may submit, as 3.2.1 and the delegation flows of 3.6 ask; the signature of each stays required. A
-    publication is offered to the directory by its provider only (4.2.1.1).
+    A publication comes to the directory from its provider, or from the delegator in it (4.2.1.1, 4.2.1.2): no other
+    peer is in it. Who may offer a connection is a question of dialect, see `check_offerer`.
     """
     if submitter not in contract.signatories:
         raise SubmittingPeerNotPartOfContract("the peer that submits is in none of the contract's grants")
@@ -273,18 +323,48 @@ def check_parties(contract: Contract, *, submitter: str, receiver: str, group: G
             raise ContractNotAcceptable("this peer keeps no directory of the group")
 
 
-def check_offered(contract: Contract, peer_id: str, services: Collection[str]) -> None:
-    """Whether this peer offers what the contract connects to at this peer (4.2.1.3). Raises an FSC fault."""
+def check_offerer(contract: Contract, *, submitter: str, receiver: str, dialect: Dialect) -> None:
+    """Whether this peer may offer the connections in it to the peer that provides them (4.2.1.3)."""
     for grant in contract.grants:
-        if grant.provider == peer_id and grant.service not in services:
+        if grant.type in CONNECTIONS and not dialect.may_offer(submitter, grant.consumer, grant.provider, receiver):
+            raise ContractNotAcceptable("a connection is offered to its provider by the peer of the outway only")
+
+
+def check_offered(
+    contract: Contract,
+    peer_id: str,
+    services: Collection[str],
+    published: Mapping[str, Collection[str | None]] = MappingProxyType({}),
+) -> None:
+    """Whether this peer offers what the contract connects to at this peer (4.2.1.3, 4.2.1.4). Raises an FSC fault.
+
+    `published`: on whose behalf each service is published now (None: on its own); what is not in it is unpublished.
+    """
+    for grant in contract.grants:
+        if grant.provider != peer_id:
+            continue
+        if grant.service not in services:
             raise ContractNotAcceptable(f"this peer offers no service named {inert(grant.service, 100)}")
+        if grant.type in CONNECTIONS and grant.service_delegator not in published.get(
+            grant.service, (grant.service_delegator,)
+        ):
+            raise ContractNotAcceptable("the service is not published on behalf of the delegator in the grant")
 
 
-def _check_version(content: dict[str, Any]) -> None:
+def _not_readable(error: ValidationError) -> FscFault:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = inert(".".join(str(part) for part in ("content", *first["loc"])), 200)
+    if first["loc"][-1:] == ("public_key_thumbprint",) and first["type"] != "missing":
+        return IncorrectPublicKeyThumbprint(f"{where}: must be the SHA-256 of a public key, 64 lower-case hex digits")
+    return RequestNotReadable(f"{where}: {inert(first['msg'], 200)}")
+
+
+def _check_version(content: dict[str, Any], dialect: Dialect) -> None:
     # First of all: a peer on another version must hear so, not get a list of members that it cannot know.
     version = content.get("fsc_version")
-    if isinstance(version, str) and version != FSC_VERSION:
-        raise UnknownFscVersion(f"only FSC version {FSC_VERSION} is spoken here, not {inert(version, 20)}")
+    if isinstance(version, str) and not dialect.speaks(version):
+        spoken = ", ".join(dialect.fsc_versions)
+        raise UnknownFscVersion(f"only FSC version {spoken} is spoken here, not {inert(version, 20)}")
     algorithm = content.get("hash_algorithm")
     if isinstance(algorithm, str) and algorithm != hashes.HASH_ALGORITHM:
         raise UnknownHashAlgorithm(f"only {hashes.HASH_ALGORITHM} is supported")

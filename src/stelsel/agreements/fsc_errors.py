@@ -80,6 +80,12 @@ class UnknownFscVersion(_Unprocessable):
     code = "ERROR_CODE_UNKNOWN_FSC_VERSION"
 
 
+class IncorrectPublicKeyThumbprint(_Unprocessable):
+    """In the OpenAPI's list of codes, though not in the table of 4.4.5.3."""
+
+    code = "ERROR_CODE_INCORRECT_PUBLIC_KEY_THUMBPRINT"
+
+
 class ContractNotAcceptable(_Unprocessable):
     """A rule of 4.2.1 for which the standard has no code of its own."""
 

@@ -70,5 +70,6 @@ def _agreement(contract: Contract, grant: Grant, current: State, signatures_hold
         state=current,
         consumer_delegator=grant.delegator,
         provider_delegator=grant.service_delegator,
+        external_contract=grant.external_contract(),
         signatures_hold_until=signatures_hold_until,
     )

@@ -5,6 +5,7 @@ Changed only in the event loop, after the change is durable. What a request need
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -28,9 +29,15 @@ class Known:
         return lifecycle.state(self.contract, self.signatures.values(), now)
 
     def is_news(self, signature: Signature) -> bool:
-        """Whether this signature changes anything: a newer accept replaces an older (4.2.7); the rest is for ever."""
+        """Whether this signature changes anything: a newer accept replaces an older (4.2.7); the rest is for ever.
+
+        Of two of the same second the text decides, so that all peers keep the same one, in whatever order they hear.
+        """
         here = self.signatures.get((signature.peer_id, signature.type))
-        return here is None or (signature.type == "accept" and signature.signed_at > here.signed_at)
+        if here is None:
+            return True
+        newer = (signature.signed_at, signature.compact) > (here.signed_at, here.compact)
+        return signature.type == "accept" and newer
 
 
 class Memory:
@@ -42,9 +49,12 @@ class Memory:
         self._by_iv: dict[str, str] = {}
         self._agreements: dict[str, Agreement] = {}
         self._grants: dict[str, Grant] = {}
+        self._grant_contracts: dict[str, Known] = {}
         self._all: tuple[Agreement, ...] | None = None
         self._judged_until = float("inf")
         self._proposals: dict[str, int] = {}
+        self._listings: dict[tuple[str, str], list[str]] = {}
+        """Keys of the contracts that a peer is in, by (peer id, grant type or nothing), in order of creation."""
 
     def put(
         self, contract: Contract, proposed_by: str, received_at: float, signatures: list[Signature], now: float
@@ -57,8 +67,10 @@ class Memory:
             self._by_iv[contract.iv] = contract.content_hash
             self._proposals[proposed_by] = self._proposals.get(proposed_by, 0) + 1
             self._grants.update((grant.grant_hash, grant) for grant in contract.grants)
+            self._grant_contracts.update((grant.grant_hash, known) for grant in contract.grants)
             if contract.is_publication:
                 self._publications[contract.content_hash] = known
+            self._list(contract)
         for signature in signatures:
             known.signatures[signature.peer_id, signature.type] = signature
         self._judge(known, now)
@@ -69,6 +81,18 @@ class Memory:
     def all(self) -> Iterator[Known]:
         """Every contract, oldest first."""
         return iter(self._contracts.values())
+
+    def with_grant(self, grant_hash: str) -> Known | None:
+        """The contract that has the grant with this hash."""
+        return self._grant_contracts.get(grant_hash)
+
+    def listing(self, peer_id: str, grant_type: str = "") -> list[str]:
+        """Keys of the contracts that a peer is in, of one type of grant or all, oldest first; `at` finds them."""
+        return self._listings.get((peer_id, grant_type), [])
+
+    def at(self, key: str) -> Known:
+        """The contract with this key of a listing."""
+        return self._contracts[key.partition(" ")[2]]
 
     def hash_with(self, iv: str) -> str | None:
         """The content hash of the contract that has this initialization vector."""
@@ -100,6 +124,20 @@ class Memory:
             if known.contract.not_before <= now and known.state(now) is State.VALID:
                 for grant in known.contract.grants:
                     yield known, grant
+
+    def _list(self, contract: Contract) -> None:
+        key = f"{contract.created_at:016d} {contract.content_hash}"
+        for peer_id in contract.signatories:
+            for grant_type in {"", *(grant.type for grant in contract.grants)}:
+                insort(self._listings.setdefault((peer_id, grant_type), []), key)
+
+    def published_for(self, peer_id: str, now: float) -> dict[str, set[str | None]]:
+        """On whose behalf each service of this peer is published now, by name; None: on its own."""
+        found: dict[str, set[str | None]] = {}
+        for _, grant in self.published(now):
+            if grant.provider == peer_id:
+                found.setdefault(grant.service, set()).add(grant.delegator)
+        return found
 
     def _judge(self, known: Known, now: float) -> None:
         self._all = None

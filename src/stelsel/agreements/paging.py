@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from stelsel.agreements.dialect import USUAL, Dialect
 from stelsel.agreements.fsc_errors import RequestNotReadable
-from stelsel.base.canonical import b64url, unb64url
+from stelsel.base.canonical import unb64url
 from stelsel.base.errors import BadRequest
 
 T = TypeVar("T")
@@ -39,14 +41,25 @@ def read(query: Mapping[str, str]) -> Paging:
     return Paging(after, int(limit), order == "SORT_ORDER_DESCENDING")
 
 
-def page(items: list[T], key: Callable[[T], str], paging: Paging) -> tuple[list[T], str]:
-    """(the items of this page, the cursor of the next). The cursor is empty on an empty page only.
+def page_of(keys: Sequence[str], paging: Paging, dialect: Dialect = USUAL) -> tuple[list[str], str]:
+    """(the keys of this page, the cursor of the next) out of keys that are in ascending order.
 
-    Clients exist that stop at an empty cursor and others that stop at an empty page; both end this way.
+    However many keys there are, only those of the page are looked at.
     """
-    ordered = sorted(items, key=key, reverse=paging.descending)
-    if paging.after is not None:
-        after = paging.after
-        ordered = [item for item in ordered if (key(item) < after if paging.descending else key(item) > after)]
-    chosen = ordered[: paging.limit]
-    return chosen, b64url(key(chosen[-1]).encode()) if chosen else ""
+    after = paging.after
+    if paging.descending:
+        end = len(keys) if after is None else bisect_left(keys, after)
+        start = max(0, end - paging.limit)
+        chosen, more = list(reversed(keys[start:end])), start > 0
+    else:
+        start = 0 if after is None else bisect_right(keys, after)
+        chosen = list(keys[start : start + paging.limit])
+        more = start + paging.limit < len(keys)
+    return chosen, dialect.next_cursor(chosen[-1], more=more) if chosen else ""
+
+
+def page(items: Iterable[T], key: Callable[[T], str], paging: Paging, dialect: Dialect = USUAL) -> tuple[list[T], str]:
+    """As `page_of`, of items that are not in order yet, by a key that no two share."""
+    by_key = {key(item): item for item in items}
+    chosen, cursor = page_of(sorted(by_key), paging, dialect)
+    return [by_key[each] for each in chosen], cursor

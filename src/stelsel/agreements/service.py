@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+import random
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -12,30 +14,48 @@ from sqlalchemy import Connection
 
 from stelsel.agreements import directory, lifecycle, signatures, store
 from stelsel.agreements.agreement import Agreement, State
+from stelsel.agreements.book import ContractBook
+from stelsel.agreements.catch_up import CatchUp, ListedSignature
 from stelsel.agreements.client import PeerClients
-from stelsel.agreements.contract import Contract, check, check_offered, parse
+from stelsel.agreements.contract import parse
+from stelsel.agreements.dialect import USUAL, Dialect
+from stelsel.agreements.external_contract import additional_data
+from stelsel.agreements.fsc_errors import UnknownFscVersion
 from stelsel.agreements.gate import Gate
 from stelsel.agreements.group import Group
 from stelsel.agreements.intake import Intake, Submission
 from stelsel.agreements.memory import Known, Memory
 from stelsel.agreements.outbox import Outbox
-from stelsel.agreements.proposals import ConnectionProposal, Proposal, PublicationProposal, content_of
+from stelsel.agreements.peers import PeerBook
+from stelsel.agreements.proposals import (
+    ConnectionProposal,
+    DelegatedConnectionProposal,
+    DelegatedPublicationProposal,
+    Proposal,
+    PublicationProposal,
+    content_of,
+)
 from stelsel.agreements.services import Service
-from stelsel.agreements.signatures import Signature, SignatureType
-from stelsel.agreements.stored import Delivery, ListedPeer, ListedService, StoredContract
+from stelsel.agreements.stored import CaughtUp, Delivery, ListedPeer, ListedService, PeerVersion, StoredContract
 from stelsel.agreements.token_desk import TokenDesk
 from stelsel.agreements.tokens import Token, TokenClaims
 from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
 from stelsel.base.clock import Clock
 from stelsel.base.database import Database
-from stelsel.base.errors import BadGateway, Fault, NotFound, Unavailable
+from stelsel.base.errors import BadGateway, Unavailable
 from stelsel.base.jose import Signer
 from stelsel.base.log import logger
 
-__all__ = ["Agreements", "ConnectionProposal", "PublicationProposal"]
+__all__ = [
+    "Agreements",
+    "ConnectionProposal",
+    "DelegatedConnectionProposal",
+    "DelegatedPublicationProposal",
+    "PublicationProposal",
+]
 
-T = TypeVar("T")
 _log = logger("agreements")
+_TICK = 60.0  # seconds between two looks at the revocation lists
 
 
 class Agreements:
@@ -57,33 +77,58 @@ class Agreements:
         services: tuple[Service, ...] = (),
         gate: Gate | None = None,
         token_lifetime: int = 300,
+        dialect: Dialect = USUAL,
+        extensions: Mapping[str, str] | None = None,
+        catch_up_interval: float = 3600,
     ) -> None:
+        """`extensions` are told to other peers (`/peer`); a `catch_up_interval` (seconds) of 0: only when asked."""
         self.peer_id = keypair.certificate.peer_id
         self.group = group
         self.keypair = keypair
         self.manager_address = manager_address
+        self.dialect = dialect
+        self.extensions = dict(extensions or {})
         self._database = database
+        self._anchors = anchors
         self._clock = clock
         self._gate = gate
-        self._signer = Signer(keypair)
+        self._catch_up_interval = catch_up_interval
+        self._signer = Signer(keypair, group.signature_algorithms)
         self._memory = Memory()
-        self._own = ListedPeer(self.peer_id, keypair.certificate.peer_name, manager_address)
-        self._peers: dict[str, ListedPeer] = {}
         self._clients = PeerClients(keypair, anchors, manager_address)
-        self._directory = directory.DirectoryReader(self._clients, group)
         self._outbox = Outbox(database, clock, self._send)
-        self._callbacks: list[Callable[[], None]] = []
-        self._changing = asyncio.Lock()
-        self._changes: set[asyncio.Task[Any]] = set()
-        self._offered = frozenset(service.name for service in services)
+        own = ListedPeer(self.peer_id, keypair.certificate.peer_name, manager_address)
+        self._peers = PeerBook(
+            own=own, database=database, clients=self._clients, outbox=self._outbox, group=group, clock=clock
+        )
+        offered = frozenset(service.name for service in services)
         self._intake = Intake(
             memory=self._memory,
             clients=self._clients,
             anchors=anchors,
             group=group,
-            certificate=keypair.certificate,
-            services=self._offered,
-            address_of=self.manager_address_of,
+            keypair=keypair,
+            services=offered,
+            address_of=self._peers.address_of,
+            dialect=dialect,
+        )
+        self._book = ContractBook(
+            database=database,
+            memory=self._memory,
+            outbox=self._outbox,
+            keypair=keypair,
+            signer=self._signer,
+            group=group,
+            clock=clock,
+            check_iv=self._intake.check_iv,
+        )
+        self._catch_up = CatchUp(
+            own=self.peer_id,
+            memory=self._memory,
+            clients=self._clients,
+            peers=self._peers,
+            merge=self._merge,
+            send_again=self._send_again,
         )
         self._desk = TokenDesk(
             memory=self._memory,
@@ -92,32 +137,41 @@ class Agreements:
             group=group,
             clock=clock,
             inway_address=inway_address,
-            services=self._offered,
+            services=offered,
             lifetime=token_lifetime,
+            dialect=dialect,
         )
+        self._keeper: asyncio.Task[None] | None = None
 
     # --- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load what is stored and begin sending what was left. Call it once, before anything else."""
+        """Load what is stored, sign again what our new certificate asks, and begin sending. Call it once, first."""
         now = self._clock.now()
         with self._database.read() as connection:
-            for contract, proposed_by, received_at, on_it in store.load_contracts(connection):
-                self._memory.put(contract, proposed_by, received_at, on_it, now)
-            self._peers = {peer.peer_id: peer for peer in store.load_peers(connection)}
+            self._book.load(connection, now)
+            self._peers.load(connection)
         await self._database.write(lambda connection: store.hasten(connection, None, now))
+        again = await self._book.sign_again()
+        if again:
+            _log.info("signed again with the present certificate", contracts=len(again))
         await self._outbox.start()
+        self._keeper = asyncio.create_task(self._keep_up(), name="agreements-keeper")
 
     async def stop(self) -> None:
         """Finish what is being stored, stop sending, close connections."""
-        await asyncio.gather(*self._changes, return_exceptions=True)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+        await self._book.finish()
         await self._outbox.stop()
         await self._desk.close()
         await self._clients.close()
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call this in the event loop after each change of the contracts in memory."""
-        self._callbacks.append(callback)
+        self._book.on_change(callback)
 
     async def set_gate(self, gate: Gate | None) -> None:
         """The gate that new contracts of other peers must pass from now on."""
@@ -133,34 +187,48 @@ class Agreements:
         await self._database.write(lambda connection: store.queue(connection, to, "announce", "", now))
         self._outbox.wake()
 
-    async def propose(self, proposal: Proposal) -> str:
+    async def propose(self, proposal: Proposal, *together: Proposal) -> str:
         """Sign and store a new contract and send it to the other peers; its content hash.
 
-        Raises a `Fault` when the proposal breaks a rule of the group.
+        Those `together` with it become further grants of the same contract. Raises a `Fault` when it breaks a rule
+        of the group.
         """
         now = self._clock.now()
         thumbprint = self.keypair.certificate.key_thumbprint
-        contract = parse(content_of(proposal, self.group, self.peer_id, thumbprint, now))
-        check(contract, self.group, now)
-        check_offered(contract, self.peer_id, self._offered)
-        await self._in_order(self._sign(contract, "accept", "submit"))
+        contract = parse(content_of(proposal, self.group, self.peer_id, thumbprint, now, together))
+        self._intake.check_own(contract, now)
+        await self._book.sign(contract, "accept", "submit")
         return contract.content_hash
 
     async def accept(self, content_hash: str) -> None:
-        """Accept a contract. Raises `NotFound`, or `Conflict` when it can no longer be accepted."""
-        await self._in_order(self._sign(self._known(content_hash).contract, "accept"))
+        """Accept a contract. Raises `NotFound`, or `Conflict` when it can no longer be accepted.
+
+        Who accepts a contract that rests on one outside FSC says to have looked at that (External Contract
+        Reference 2.1.2); that it was decided, and when, is kept.
+        """
+        await self._book.sign(self._book.known(content_hash).contract, "accept")
 
     async def reject(self, content_hash: str) -> None:
         """Reject a proposed contract, for ever. Raises `NotFound` or `Conflict`."""
-        await self._in_order(self._sign(self._known(content_hash).contract, "reject"))
+        await self._book.sign(self._book.known(content_hash).contract, "reject")
 
     async def revoke(self, content_hash: str) -> None:
         """Revoke a contract, for ever; it authorises nothing from the moment that this returns."""
-        await self._in_order(self._sign(self._known(content_hash).contract, "revoke"))
+        await self._book.sign(self._book.known(content_hash).contract, "revoke")
+
+    async def sign_again(self) -> list[str]:
+        """See `ContractBook.sign_again`: done at each start, and by command."""
+        return await self._book.sign_again()
+
+    async def catch_up(self, peer_id: str | None = None) -> list[CaughtUp]:
+        """Ask counterparties (or this one) what they have, and merge; see `catch_up`. Never raises a `Fault`."""
+        now = self._clock.now()
+        wanted = self._catch_up.counterparties(now) if peer_id is None else [peer_id]
+        return [await self._catch_up.with_peer(each, now) for each in wanted]
 
     async def resend(self, content_hash: str) -> None:
         """Send everything of ours about a contract again, also what was refused before. Raises `NotFound`."""
-        known, now = self._known(content_hash), self._clock.now()
+        known, now = self._book.known(content_hash), self._clock.now()
         others = known.contract.signatories - {self.peer_id}
         kinds = [kind for peer_id, kind in known.signatures if peer_id == self.peer_id]
         if known.proposed_by == self.peer_id:
@@ -187,7 +255,7 @@ class Agreements:
 
     def contract(self, content_hash: str) -> StoredContract:
         """One contract. Raises `NotFound`."""
-        known = self._known(content_hash)
+        known = self._book.known(content_hash)
         with self._database.read() as connection:
             deliveries = store.deliveries_of(connection, content_hash)
         return self._stored(known, deliveries, self._clock.now())
@@ -200,9 +268,25 @@ class Agreements:
         """The agreement with this grant hash. Whether it authorises now: `Agreement.holds`."""
         return self._memory.agreement(grant_hash)
 
-    def known(self) -> list[Known]:
-        """Every contract with its signatures, oldest first: for the manager's listing."""
-        return list(self._memory.all())
+    @property
+    def memory(self) -> Memory:
+        """All contracts with their signatures, to look things up in: for the manager's listings."""
+        return self._memory
+
+    def key_set(self) -> dict[str, Any]:
+        """The JSON Web Key Set of this peer, earlier certificates that signatures still need included (4.4.1.4)."""
+        superseded = self._book.superseded(self._clock.now())
+        return signatures.key_set(self._signer, self.keypair.chain, superseded, self.group.elements)
+
+    def log_data(self, grant_hash: str) -> dict[str, Any]:
+        """`additional_data` of log records under this grant (External Contract Reference 3.2); empty when none."""
+        grant = self._memory.grant(grant_hash)
+        return {} if grant is None else additional_data(grant.properties)
+
+    def reference_decisions(self, content_hash: str) -> dict[str, float]:
+        """What was decided here about the contract outside FSC that a contract rests on, and when (seconds)."""
+        with self._database.read() as connection:
+            return store.reference_decisions_of(connection, content_hash)
 
     def peer_names(self) -> dict[str, str]:
         """Names of the peers that were met, by peer id; hostile text until made inert."""
@@ -230,7 +314,11 @@ class Agreements:
 
     def listed_peers(self) -> list[ListedPeer]:
         """The peers that this manager knows, itself among them (`/peers`)."""
-        return sorted({**self._peers, self.peer_id: self._own}.values(), key=lambda peer: peer.peer_id)
+        return self._peers.all()
+
+    def versions(self) -> tuple[PeerVersion, ...]:
+        """Which FSC the peers speak that were asked or heard since the start; `PeerVersion.differs` is trouble."""
+        return self._peers.versions()
 
     def listed_services(self) -> list[ListedService]:
         """The services that are published by contracts that this manager has (`/services`)."""
@@ -244,37 +332,17 @@ class Agreements:
 
     async def directory_services(self, *, peer_id: str | None = None, name: str | None = None) -> list[ListedService]:
         """The services in the directory of this peer OR with this in their name; all when neither is given."""
-        if self.peer_id == self.group.directory_peer_id:
+        if self._peers.keeps_directory:
             return directory.select(self.listed_services(), peer_id, name)
-        return await self._directory.services(peer_id, name)
+        return await self._peers.directory.services(peer_id, name)
 
     async def directory_peers(self) -> list[ListedPeer]:
         """The peers in the directory."""
-        if self.peer_id == self.group.directory_peer_id:
-            return self.listed_peers()
-        return await self._directory.peers()
+        return self.listed_peers() if self._peers.keeps_directory else await self._peers.directory.peers()
 
     async def manager_address_of(self, peer_id: str, *, refresh: bool = False) -> str:
-        """Address of a peer's manager, from memory or from the directory. Raises `Unavailable` while unknown."""
-        if peer_id == self.peer_id:
-            return self.manager_address
-        if peer_id == self.group.directory_peer_id:
-            return self.group.directory_address
-        known = self._peers.get(peer_id)
-        if known is not None and not refresh:
-            return known.manager_address
-        if self.peer_id != self.group.directory_peer_id:
-            try:
-                listed = [peer for peer in await self._directory.peers(peer_id) if peer.peer_id == peer_id]
-                if listed:
-                    await self.met(listed[0])
-                    return listed[0].manager_address
-            except (Fault, ValueError) as fault:
-                if known is None:
-                    raise Unavailable(f"the directory cannot tell where peer {peer_id} is: {fault}") from fault
-        if known is not None:
-            return known.manager_address
-        raise Unavailable(f"peer {peer_id} is not in the directory yet", next_step="it should announce itself there")
+        """See `PeerBook.address_of`."""
+        return await self._peers.address_of(peer_id, refresh=refresh)
 
     async def peer_client(self, peer_id: str) -> httpx.AsyncClient:
         """A client with mutual TLS that talks to this peer and no other, at any https address. Do not close it."""
@@ -285,93 +353,62 @@ class Agreements:
     async def receive(self, submission: Submission) -> None:
         """Take in a contract or a signature of another peer. Raises the FSC fault that tells why not."""
         now = self._clock.now()
-        contract, signature = await self._intake.judge(submission, self._gate, now)
-        await self._in_order(self._take_in(contract, signature, now))
         certificate = submission.certificate
+        try:
+            contract, signature = await self._intake.judge(submission, self._gate, now)
+        except UnknownFscVersion:
+            self._peers.heard_version(certificate.peer_id, str(submission.content.get("fsc_version")))
+            raise
+        await self._book.take_in(contract, signature, now)
         await self.met(ListedPeer(certificate.peer_id, certificate.peer_name, submission.manager_address))
 
     async def met(self, peer: ListedPeer) -> None:
-        """Remember who a peer is and where its manager is; what waits for it is sent at once (4.4.1.9)."""
-        if peer.peer_id == self.peer_id:
-            return
-        waits, now = self._outbox.waits_for(peer.peer_id), self._clock.now()
-        if self._peers.get(peer.peer_id) == peer and not waits:
-            return
-
-        def write(connection: Connection) -> None:
-            store.put_peer(connection, peer, now)
-            store.hasten(connection, peer.peer_id, now)
-
-        await self._database.write(write)
-        self._peers[peer.peer_id] = peer
-        self._outbox.wake()
+        """See `PeerBook.met`."""
+        await self._peers.met(peer)
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    async def _in_order(self, change: Coroutine[Any, Any, None]) -> None:
-        """Run one change after another, to the end, even when the caller goes away half-way."""
-
-        async def run() -> None:
-            async with self._changing:
-                await change
-
-        task = asyncio.create_task(run())
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
-        await asyncio.shield(task)
-
-    async def _sign(self, contract: Contract, kind: SignatureType, message: str | None = None) -> None:
-        now = self._clock.now()
-        known = self._memory.get(contract.content_hash)
-        on_it = known.signatures if known else {}
-        lifecycle.may_sign(contract, on_it.values(), kind, self.peer_id, now)
-        here = on_it.get((self.peer_id, kind))
-        if here is not None and here.chain == self.keypair.chain:
-            return  # signed already with this certificate; `resend` sends it again
-        signature = signatures.sign(contract, kind, self._signer, self.keypair, now)
-        await self._keep(contract, [signature], proposed_by=self.peer_id, send=message or kind, now=now)
-
-    async def _take_in(self, contract: Contract, signature: Signature, now: float) -> None:
-        self._intake.check_iv(contract)
-        known = self._memory.get(contract.content_hash)
-        if known is not None and not known.is_news(signature):
-            return  # heard before
-        kept, send = [signature], ""
-        new = known is None and signature.type == "accept"
-        if new and directory.accepts_by_itself(contract, self.peer_id, self.group, now):
-            kept.append(signatures.sign(contract, "accept", self._signer, self.keypair, now))
-            send = "accept"
-        await self._keep(contract, kept, proposed_by=signature.peer_id, send=send, now=now)
-
-    async def _keep(
-        self, contract: Contract, kept: list[Signature], *, proposed_by: str, send: str, now: float
-    ) -> None:
-        """Store signatures, and what must be sent because of them, in one transaction; then show it in memory."""
-        content_hash, others = contract.content_hash, contract.signatories - {self.peer_id}
-
-        def write(connection: Connection) -> None:
-            store.add_contract(connection, contract, proposed_by, now)
-            for signature in kept:
-                store.put_signature(connection, content_hash, signature)
-            if send:
-                store.queue(connection, others, send, content_hash, now)
-
-        await self._database.write(write)
-        self._memory.put(contract, proposed_by, now, kept, now)
-        self._outbox.wake()
-        for callback in self._callbacks:
+    async def _keep_up(self) -> None:
+        """Now and then: read revocation lists that changed, and catch up with counterparties."""
+        following = self._clock.now()
+        while True:
             try:
-                callback()
-            except Exception as error:  # noqa: BLE001 - a listener's mistake may not undo what is stored
-                _log.error("a listener for changed agreements failed", exc_info=error)
+                lists = self._anchors.revocations
+                if lists is not None and lists.refresh() and lists.troubles:
+                    _log.warning("revocation lists cannot be used", troubles=list(lists.troubles))
+                if self._catch_up_interval and self._clock.now() >= following:
+                    # Not all at the same moment, though all may have started at one.
+                    following = self._clock.now() + self._catch_up_interval * random.uniform(0.8, 1.2)  # noqa: S311
+                    await self.catch_up()
+            except Exception as error:  # noqa: BLE001 - keeping up must outlive any mistake; it is logged
+                _log.error("keeping up stumbled and goes on", exc_info=error)
+            await asyncio.sleep(_TICK)
+
+    async def _merge(self, listed: ListedSignature) -> None:
+        now = self._clock.now()
+        contract, signature = await self._intake.judge_listed(listed, self._gate, now)
+        await self._book.take_in(contract, signature, now)
+
+    async def _send_again(self, peer_id: str, kind: str, content_hash: str) -> bool:
+        now = self._clock.now()
+
+        def write(connection: Connection) -> bool:
+            queued = {(each.peer_id, each.kind): each.status for each in store.deliveries_of(connection, content_hash)}
+            if queued.get((peer_id, kind), "delivered") != "delivered":
+                return False  # it waits already, or was refused: then sending again does not help
+            store.queue(connection, [peer_id], kind, content_hash, now)
+            return True
+
+        done = await self._database.write(write)
+        self._outbox.wake()
+        return done
 
     async def _send(self, delivery: Delivery) -> None:
-        address = await self.manager_address_of(delivery.peer_id, refresh=delivery.attempts % 4 == 3)
+        address = await self._peers.address_of(delivery.peer_id, refresh=delivery.attempts % 4 == 3)
         if delivery.kind == "announce":
             await self._clients.put(delivery.peer_id, address, "/v1/announce")
             return
-        async with self._changing:  # what is in the outbox may be a moment ahead of what is in memory
-            known = self._known(delivery.content_hash)
+        known = await self._book.settled(delivery.content_hash)
         kind = "accept" if delivery.kind == "submit" else delivery.kind
         body = {"content": known.contract.content, "signature": known.signatures[self.peer_id, kind].compact}
         if delivery.kind == "submit":
@@ -382,16 +419,10 @@ class Agreements:
 
     async def _ask_token(self, provider: str, form: dict[str, str]) -> dict[str, Any]:
         try:
-            return await self._clients.form(provider, await self.manager_address_of(provider), "/v1/token", form)
+            return await self._clients.form(provider, await self._peers.address_of(provider), "/v1/token", form)
         except (Unavailable, BadGateway):
-            address = await self.manager_address_of(provider, refresh=True)  # it may have moved
+            address = await self._peers.address_of(provider, refresh=True)  # it may have moved
             return await self._clients.form(provider, address, "/v1/token", form)
-
-    def _known(self, content_hash: str) -> Known:
-        known = self._memory.get(content_hash)
-        if known is None:
-            raise NotFound("this peer has no contract with this hash", next_step="see: stelsel agreement list")
-        return known
 
     def _stored(self, known: Known, deliveries: list[Delivery], now: float) -> StoredContract:
         on_it = tuple(known.signatures.values())

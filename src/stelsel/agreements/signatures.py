@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from stelsel.agreements import hashes
 from stelsel.agreements.contract import Contract
+from stelsel.agreements.dialect import USUAL, Dialect
 from stelsel.agreements.fsc_errors import (
     PeerIdSignatureMismatch,
     SignatureContentHashMismatch,
@@ -20,14 +23,14 @@ from stelsel.agreements.fsc_errors import (
     UnknownSignatureAlgorithm,
 )
 from stelsel.base import jose
-from stelsel.base.canonical import canonical
-from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
+from stelsel.base.canonical import b64url, canonical
+from stelsel.base.certificates import USUAL_ELEMENTS, Certificate, KeyPair, PeerElements, TrustAnchors
 from stelsel.base.errors import BadRequest, Unauthenticated
 
 SignatureType = Literal["accept", "reject", "revoke"]
 MAXIMUM_SIGNATURE = 8 * 1024
 """Characters in a signature; one of 4096 bits RSA has about 1,000."""
-_MAXIMUM_KEYS = 50
+MAXIMUM_KEYS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +46,31 @@ class Signature:
     """The certificate chain (DER) it was verified with, kept as evidence."""
 
 
-def sign(contract: Contract, kind: SignatureType, signer: jose.Signer, keypair: KeyPair, now: float) -> Signature:
-    """This peer's signature on a contract."""
-    payload = {"contract_content_hash": contract.content_hash, "type": kind, "signed_at": int(now)}
+def sign(
+    contract: Contract, kind: SignatureType, signer: jose.Signer, keypair: KeyPair, now: float, after: int = 0
+) -> Signature:
+    """This peer's signature on a contract, signed later than `after` (seconds): the newest of two counts (4.2.7)."""
+    signed_at = max(int(now), after + 1)
+    payload = {"contract_content_hash": contract.content_hash, "type": kind, "signed_at": signed_at}
     return Signature(
         peer_id=keypair.certificate.peer_id,
         type=kind,
         compact=signer.sign(canonical(payload)),
-        signed_at=int(now),
+        signed_at=signed_at,
         certificate_not_after=keypair.certificate.not_after,
         chain=keypair.chain,
     )
 
 
-def thumbprint_of(compact: Any) -> str:
+def thumbprint_of(compact: Any, algorithms: Sequence[str] = jose.ALGORITHMS, dialect: Dialect = USUAL) -> str:
     """The thumbprint of the certificate that a signature says to be made with. Raises an FSC fault."""
     header, _ = _peek(compact)
-    if header.get("alg") not in jose.ALGORITHMS:
-        raise UnknownSignatureAlgorithm(f"a signature must be one of {', '.join(jose.ALGORITHMS)}")
+    if header.get("alg") not in algorithms:
+        raise UnknownSignatureAlgorithm(f"a signature must be one of {', '.join(algorithms)}")
     thumbprint = header.get("x5t#S256")
     if not isinstance(thumbprint, str):
         raise SignatureVerificationFailed("the signature's header lacks x5t#S256")
-    return thumbprint
+    return dialect.thumbprint(thumbprint)
 
 
 def check_meant_for(compact: Any, contract: Contract, kind: str) -> None:
@@ -94,6 +100,8 @@ def verify(
     anchors: TrustAnchors,
     now: float,
     clock_skew: int,
+    algorithms: Sequence[str] = jose.ALGORITHMS,
+    dialect: Dialect = USUAL,
 ) -> Signature:
     """The signature, proven to be made by `submitter` on this content. Raises an FSC fault."""
     check_meant_for(compact, contract, kind)
@@ -101,7 +109,7 @@ def verify(
         certificate = anchors.verify(chain, now)
         if certificate.peer_id != submitter:
             raise PeerIdSignatureMismatch("the signature is by another peer than the one that submits it")
-        payload = jose.verify(compact, certificate)
+        payload = jose.verify(compact, certificate, algorithms=algorithms, thumbprint=dialect.thumbprint)
     except (Unauthenticated, BadRequest) as error:
         raise SignatureVerificationFailed(error.detail) from error
     signed_at = payload.get("signed_at")
@@ -119,21 +127,31 @@ def as_type(text: str) -> SignatureType:
     return cast("SignatureType", text)
 
 
-def key_set(keypair: KeyPair) -> dict[str, Any]:
-    """The JSON Web Key Set of this peer: its key with the certificate chain, root left out (4.4.1.4)."""
-    key = jose.public_jwk(keypair.certificate.public_key()).as_dict(private=False)
-    thumbprint = keypair.certificate.thumbprint
+def key_set(
+    signer: jose.Signer,
+    chain: tuple[bytes, ...],
+    superseded: Iterable[tuple[bytes, ...]] = (),
+    elements: PeerElements = USUAL_ELEMENTS,
+) -> dict[str, Any]:
+    """The JSON Web Key Set of this peer: its keys with their certificate chains, root left out (4.4.1.4).
+
+    `superseded` are the chains of earlier certificates with which signatures were made that still count: who hears of
+    such a contract only now must be able to check them.
+    """
+    keys = [_key(signer.certificate, chain) | {"alg": signer.algorithm}]
+    others = {earlier: Certificate.read(earlier[0], elements) for earlier in superseded if earlier and earlier != chain}
+    newest_first = sorted(others.items(), key=lambda item: item[1].not_after, reverse=True)
+    keys += [_key(certificate, earlier) for earlier, certificate in newest_first[: MAXIMUM_KEYS - 1]]
+    return {"keys": keys}
+
+
+def _key(certificate: Certificate, chain: tuple[bytes, ...]) -> dict[str, Any]:
     return {
-        "keys": [
-            {
-                **key,
-                "use": "sig",
-                "alg": jose.Signer(keypair).algorithm,
-                "kid": thumbprint,
-                "x5t#S256": thumbprint,
-                "x5c": [base64.b64encode(der).decode("ascii") for der in keypair.chain],
-            }
-        ]
+        **jose.public_jwk(certificate.public_key()).as_dict(private=False),
+        "use": "sig",
+        "kid": certificate.thumbprint,
+        "x5t#S256": certificate.thumbprint,
+        "x5c": [base64.b64encode(der).decode("ascii") for der in chain],
     }
 
 
@@ -143,13 +161,13 @@ def chain_in(keys: Any, thumbprint: str) -> tuple[bytes, ...] | None:
     The thumbprint is computed from the certificate: what the key set says about itself proves nothing.
     """
     listed = keys.get("keys") if isinstance(keys, dict) else None
-    for key in (listed if isinstance(listed, list) else [])[:_MAXIMUM_KEYS]:
+    for key in (listed if isinstance(listed, list) else [])[:MAXIMUM_KEYS]:
         encoded = key.get("x5c") if isinstance(key, dict) else None
         if not isinstance(encoded, list) or not 0 < len(encoded) <= 10:
             continue
         try:
             chain = tuple(base64.b64decode(str(item), validate=True) for item in encoded)
-            if Certificate.read(chain[0]).thumbprint == thumbprint:
+            if b64url(hashlib.sha256(chain[0]).digest()) == thumbprint:
                 return chain
         except (binascii.Error, ValueError, BadRequest):
             continue

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert
 
-from stelsel.agreements.contract import Contract, parse
+from stelsel.agreements.contract import Contract, reread
 from stelsel.agreements.signatures import Signature, pack, unpack
 from stelsel.agreements.stored import Delivery, ListedPeer
 from stelsel.base.database import metadata
@@ -76,6 +76,31 @@ outbox = Table(
     UniqueConstraint("peer_id", "kind", "content_hash"),
 )
 Index("agreements_outbox_due", outbox.c.status, outbox.c.next_attempt)
+
+
+reference_decisions = Table(
+    "agreements_reference_decisions",
+    metadata,
+    Column("content_hash", ForeignKey(contracts.c.content_hash), nullable=False),
+    Column("decision", String(6), nullable=False),  # the type of signature that followed
+    Column("decided_at", Float, nullable=False),
+    PrimaryKeyConstraint("content_hash", "decision"),
+)
+"""What people decided about contracts outside FSC (External Contract Reference 2.2.2: keep an audit trail)."""
+
+
+def add_reference_decision(connection: Connection, content_hash: str, decision: str, now: float) -> None:
+    """Store that somebody here looked at the contract outside FSC and decided; the first time counts."""
+    values = {"content_hash": content_hash, "decision": decision, "decided_at": now}
+    connection.execute(
+        insert(reference_decisions).values(values).on_conflict_do_nothing(index_elements=["content_hash", "decision"])
+    )
+
+
+def reference_decisions_of(connection: Connection, content_hash: str) -> dict[str, float]:
+    """What was decided about the contract outside FSC, and when (seconds since the epoch)."""
+    rows = connection.execute(select(reference_decisions).where(reference_decisions.c.content_hash == content_hash))
+    return {row.decision: row.decided_at for row in rows}
 
 
 def add_contract(connection: Connection, contract: Contract, proposed_by: str, now: float) -> None:
@@ -161,7 +186,7 @@ def load_contracts(connection: Connection) -> Iterator[tuple[Contract, str, floa
             )
         )
     for row in connection.execute(select(contracts).order_by(contracts.c.received_at)):
-        yield parse(json.loads(row.content)), row.proposed_by, row.received_at, by_hash.get(row.content_hash, [])
+        yield reread(json.loads(row.content)), row.proposed_by, row.received_at, by_hash.get(row.content_hash, [])
 
 
 def load_peers(connection: Connection) -> list[ListedPeer]:

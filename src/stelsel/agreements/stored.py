@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from stelsel.agreements.agreement import Agreement, State
 from stelsel.agreements.contract import Contract
+from stelsel.agreements.dialect import FSC_VERSION
 from stelsel.agreements.signatures import Signature
 
 DeliveryStatus = Literal["pending", "delivered", "refused"]
@@ -73,6 +74,37 @@ class ListedPeer:
     peer_id: str
     name: str
     manager_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerVersion:
+    """Which FSC a peer said that it speaks; already inert."""
+
+    peer_id: str
+    fsc_version: str
+    extensions: dict[str, str]
+    heard_at: float
+    """Seconds since the epoch."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is another version than ours, so that contracts may be refused on either side."""
+        return self.fsc_version != FSC_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """What came of catching up with one peer."""
+
+    peer_id: str
+    listed: int
+    """Contracts that it lists."""
+    taken_in: int
+    """Signatures that were new here."""
+    sent_again: int
+    """Messages that it turned out to lack."""
+    trouble: str
+    """Why it did not work, already inert; empty when it did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 from stelsel.agreements import hashes, tokens
 from stelsel.agreements.agreement import Agreement
 from stelsel.agreements.client import PeerRefused
-from stelsel.agreements.fsc_errors import TokenMissing, TokenRequestFault
+from stelsel.agreements.dialect import USUAL, Dialect
+from stelsel.agreements.fsc_errors import TokenInvalid, TokenMissing, TokenRequestFault
 from stelsel.agreements.group import Group
 from stelsel.agreements.memory import Memory
 from stelsel.agreements.tokens import Token, TokenClaims
@@ -35,6 +36,7 @@ class TokenDesk:
         inway_address: str | None,
         services: frozenset[str],
         lifetime: int,
+        dialect: Dialect = USUAL,
     ) -> None:
         self._memory = memory
         self._certificate = keypair.certificate
@@ -44,6 +46,7 @@ class TokenDesk:
         self._inway_address = inway_address
         self._services = services
         self._lifetime = lifetime
+        self._dialect = dialect
         self._checked: dict[str, TokenClaims] = {}
         self._held: dict[str, Token] = {}
         self._asking: dict[str, asyncio.Task[Token]] = {}
@@ -81,7 +84,7 @@ class TokenDesk:
             lifetime=self._lifetime,
             clock_skew=self._group.clock_skew,
         )
-        return {"access_token": tokens.sign(claims, self._signer), "token_type": "bearer"}
+        return {"access_token": tokens.sign(claims, self._signer, self._dialect), "token_type": "bearer"}
 
     def verify(self, compact: str, thumbprint: str) -> TokenClaims:
         """What a token says that came in over a connection with the certificate of `thumbprint` (4.7.1.2).
@@ -89,11 +92,14 @@ class TokenDesk:
         Whether the agreement still holds is for the caller to ask. Raises `TokenMissing`, `TokenInvalid`,
         `TokenExpired` or `WrongGroup`.
         """
+        compact = self._dialect.token_in(compact)
         if not compact:
             raise TokenMissing("the header Fsc-Authorization holds no access token")
         claims = self._checked.get(compact)
         if claims is None:
             claims = tokens.verify(compact, self._certificate)
+            agreement = self._memory.agreement(claims.grant_hash)
+            claims = claims if agreement is None else claims.settled(agreement)
             if len(self._checked) >= _MOST_CHECKED:
                 del self._checked[next(iter(self._checked))]
             self._checked[compact] = claims
@@ -153,7 +159,10 @@ class TokenDesk:
         compact = answer.get("access_token")
         if not isinstance(compact, str) or str(answer.get("token_type")).lower() != "bearer":
             raise BadGateway("the provider's answer holds no access token")
-        token = Token(compact, tokens.read(compact))
+        try:
+            token = Token(compact, tokens.read(compact).settled(agreement))
+        except TokenInvalid as fault:
+            raise BadGateway(f"the provider gave an access token that cannot be used: {fault.detail}") from fault
         self._check_own(token.claims, agreement)
         self._held[agreement.grant_hash] = token
         return token
@@ -162,8 +171,11 @@ class TokenDesk:
         expected = (agreement.grant_hash, self._group.id, agreement.provider, agreement.service)
         if (claims.grant_hash, claims.group_id, claims.provider, claims.service) != expected:
             raise BadGateway("the provider gave an access token for something else")
-        if claims.thumbprint != self._certificate.thumbprint or not claims.audience.startswith("https://"):
+        thumbprint = self._dialect.thumbprint(claims.thumbprint)
+        if thumbprint != self._certificate.thumbprint or not claims.audience.startswith("https://"):
             raise BadGateway("the provider gave an access token that cannot be used here")
+        if not self._group.allows_port(claims.audience):
+            raise BadGateway("the provider's inway has a port that the group does not allow (FSC Core 4.1.1)")
 
     def _margin(self, token: Token) -> float:
         return min(30.0, (token.claims.expires - token.claims.not_before) / 10)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stelsel.agreements.agreement import Agreement
+from stelsel.agreements.dialect import USUAL, Dialect, settle_parties
 from stelsel.agreements.fsc_errors import TokenExpired, TokenInvalid, WrongGroup
 from stelsel.base import jose
 from stelsel.base.canonical import canonical
@@ -43,12 +44,11 @@ class TokenClaims:
     properties: dict[str, Any] | None = None
     additional: dict[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, dialect: Dialect = USUAL) -> dict[str, Any]:
         """The JWT payload."""
         payload: dict[str, Any] = {
             "gth": self.grant_hash,
             "gid": self.group_id,
-            "sub": self.consumer,
             "iss": self.provider,
             "svc": self.service,
             "aud": self.audience,
@@ -56,10 +56,8 @@ class TokenClaims:
             "nbf": self.not_before,
             "cnf": {"x5t#S256": self.thumbprint},
             "add": self.additional,
+            **dialect.subject_and_actor(self.consumer, self.consumer_delegator),
         }
-        if self.consumer_delegator is not None:
-            # The normative sentence says the delegator; the example in 4.3.1 shows otherwise. Only here we choose.
-            payload["act"] = {"sub": self.consumer_delegator}
         if self.provider_delegator is not None:
             payload["pdi"] = self.provider_delegator
         if self.properties is not None:
@@ -68,8 +66,12 @@ class TokenClaims:
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> TokenClaims:
-        """Read a JWT payload. Raises `TokenInvalid` when a claim is absent or of the wrong kind."""
+        """Read a JWT payload. Raises `TokenInvalid` when a claim is absent or of the wrong kind.
+
+        Which of `sub` and `act.sub` is the delegator depends on the writer's dialect: see `settled`.
+        """
         actor = _optional(payload, "act", dict)
+        delegator = _optional(payload, "cdi", str) if actor is None else _claim(actor, "sub", str)
         return cls(
             grant_hash=_claim(payload, "gth", str),
             group_id=_claim(payload, "gid", str),
@@ -80,10 +82,23 @@ class TokenClaims:
             expires=_claim(payload, "exp", int),
             not_before=_claim(payload, "nbf", int),
             thumbprint=_claim(_claim(payload, "cnf", dict), "x5t#S256", str),
-            consumer_delegator=None if actor is None else _claim(actor, "sub", str),
+            consumer_delegator=delegator,
             provider_delegator=_optional(payload, "pdi", str),
             properties=_optional(payload, "prp", dict),
             additional=_optional(payload, "add", dict) or {},
+        )
+
+    def settled(self, agreement: Agreement) -> TokenClaims:
+        """These claims with consumer and delegators in their places, as the grant has them.
+
+        Raises `TokenInvalid` when the token names other peers than its grant.
+        """
+        found = settle_parties(self.consumer, self.consumer_delegator, agreement.consumer, agreement.consumer_delegator)
+        if found is None:
+            raise TokenInvalid("the access token names other peers than its grant")
+        consumer, delegator = found
+        return replace(
+            self, consumer=consumer, consumer_delegator=delegator, provider_delegator=agreement.provider_delegator
         )
 
 
@@ -123,9 +138,9 @@ def claims_for(
     )
 
 
-def sign(claims: TokenClaims, signer: jose.Signer) -> str:
+def sign(claims: TokenClaims, signer: jose.Signer, dialect: Dialect = USUAL) -> str:
     """The token as a compact JWS."""
-    return signer.sign(canonical(claims.to_json()), typ="JWT")
+    return signer.sign(canonical(claims.to_json(dialect)), typ="JWT")
 
 
 def read(compact: str) -> TokenClaims:

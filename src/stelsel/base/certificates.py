@@ -65,7 +65,8 @@ class PeerElements:
     peer_name: str = "organizationName"
 
 
-_USUAL = PeerElements()
+USUAL_ELEMENTS = PeerElements()
+"""As Digikoppeling 3.4.3 has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Certificate:
     serial: int = 0
 
     @classmethod
-    def read(cls, der: bytes, elements: PeerElements = _USUAL) -> Certificate:
+    def read(cls, der: bytes, elements: PeerElements = USUAL_ELEMENTS) -> Certificate:
         """Read a DER certificate. Raises `BadRequest` when it lacks what the group asks of a certificate."""
         return _read(der, elements)
 
@@ -165,7 +166,7 @@ class TrustAnchors:
         self,
         pem: bytes,
         *,
-        elements: PeerElements = _USUAL,
+        elements: PeerElements = USUAL_ELEMENTS,
         revocations: RevocationLists | None = None,
         tls: TlsRules = _USUAL_TLS,
     ) -> None:
@@ -251,7 +252,7 @@ class KeyPair:
     key_file: Path
 
     @classmethod
-    def load(cls, certificate_file: Path, key_file: Path, elements: PeerElements = _USUAL) -> KeyPair:
+    def load(cls, certificate_file: Path, key_file: Path, elements: PeerElements = USUAL_ELEMENTS) -> KeyPair:
         """Read PEM files. Raises `ConfigurationFault` that names the file and the fix."""
         try:
             chain = x509.load_pem_x509_certificates(certificate_file.read_bytes())

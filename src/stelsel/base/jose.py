@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NewType
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,30 +18,42 @@ from joserfc.jwk import ECKey, RSAKey
 
 from stelsel.base.canonical import parse_object, unb64url
 from stelsel.base.certificates import Certificate, KeyPair, PublicKey
-from stelsel.base.errors import BadRequest, Unauthenticated
+from stelsel.base.errors import BadRequest, ConfigurationFault, Unauthenticated
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 
 VerifiedPayload = NewType("VerifiedPayload", dict[str, Any])
 """The payload of a signature that was checked; nothing else may be trusted."""
 
-_CURVE_ALGORITHM = {256: "ES256", 384: "ES384", 521: "ES512"}
+_CURVE_ALGORITHM = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_SMALLEST_RSA = 2048
+"""Bits (RFC 7518, section 3.3)."""
 
 
 class Signer:
-    """Signs with one key pair; the algorithm follows from the key, RS256 for RSA."""
+    """Signs with one key pair. The algorithm follows from the key; for RSA it is the first RS of `algorithms`.
 
-    def __init__(self, keypair: KeyPair) -> None:
+    Raises `ConfigurationFault` when none of `algorithms` goes with the key.
+    """
+
+    def __init__(self, keypair: KeyPair, algorithms: Sequence[str] = ALGORITHMS) -> None:
         pem = keypair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         self.certificate = keypair.certificate
         self.algorithm: str
         self._key: ECKey | RSAKey
+        wanted: tuple[str, ...]
         if isinstance(keypair.key, ec.EllipticCurvePrivateKey):
-            self.algorithm = _CURVE_ALGORITHM[keypair.key.curve.key_size]
+            wanted = (_CURVE_ALGORITHM.get(keypair.key.curve.name, ""),)
             self._key = ECKey.import_key(pem)
         else:
-            self.algorithm = "RS256"
+            wanted = ("RS256", "RS384", "RS512") if keypair.key.key_size >= _SMALLEST_RSA else ()
             self._key = RSAKey.import_key(pem)
+        self.algorithm = next((each for each in algorithms if each in wanted), "")
+        if not self.algorithm:
+            raise ConfigurationFault(
+                f"{keypair.key_file}: the group allows no signatures with this kind of key (key peer.key)",
+                next_step=f"use a key for one of {', '.join(algorithms)}; an RSA key has {_SMALLEST_RSA} bits or more",
+            )
 
     def sign(self, payload: bytes, **header: Any) -> str:
         """The compact JWS of `payload`."""
@@ -59,18 +72,32 @@ def peek(compact: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return parse_object(unb64url(parts[0])), parse_object(unb64url(parts[1]))
 
 
-def verify(compact: str, certificate: Certificate) -> VerifiedPayload:
+def verify(
+    compact: str,
+    certificate: Certificate,
+    *,
+    algorithms: Sequence[str] = ALGORITHMS,
+    thumbprint: Callable[[str], str] = str,
+) -> VerifiedPayload:
     """The payload of a JWS that this certificate's key made. Raises `Unauthenticated`, or `BadRequest` if it is none.
 
-    The header must name this very certificate, an allowed algorithm, and nothing critical (RFC 7515, 4.1.11).
+    The header must name this very certificate (`thumbprint` brings what it says to the usual form), an allowed
+    algorithm, the one that goes with the key, and nothing critical (RFC 7515, 4.1.11).
     """
     header, payload = peek(compact)
-    if header.get("alg") not in ALGORITHMS:
-        raise Unauthenticated("the signature's algorithm is not one that FSC allows")
-    if header.get("x5t#S256") != certificate.thumbprint or "crit" in header:
+    if header.get("alg") not in ALGORITHMS or header.get("alg") not in algorithms:
+        raise Unauthenticated("the signature's algorithm is not one that is allowed")
+    if thumbprint(str(header.get("x5t#S256"))) != certificate.thumbprint or "crit" in header:
         raise Unauthenticated("the signature names another certificate")
+    key = certificate.public_key()
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        fits = header["alg"] == _CURVE_ALGORITHM.get(key.curve.name)
+    else:
+        fits = header["alg"].startswith("RS") and key.key_size >= _SMALLEST_RSA
+    if not fits:
+        raise Unauthenticated("the signature's algorithm does not go with the key of its certificate")
     try:
-        jws.deserialize_compact(compact, public_jwk(certificate.public_key()), algorithms=list(ALGORITHMS))
+        jws.deserialize_compact(compact, public_jwk(key), algorithms=list(ALGORITHMS))
     except (JoseError, ValueError) as error:
         raise Unauthenticated("the signature does not match its content") from error
     return VerifiedPayload(payload)

@@ -149,6 +149,7 @@ class Country:
                 'trust_anchors = "trust-anchors.pem"',
                 f'directory_peer_id = "{REGIE.peer_id}"',
                 f'directory_address = "https://localhost:{REGIE.port(self.base, "manager")}"',
+                "ports = []  # any: many nodes share this machine",
                 "",
             )
         )
