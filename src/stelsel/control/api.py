@@ -11,12 +11,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stelsel.agreements.agreement import State
-from stelsel.agreements.proposals import ConnectionProposal, PublicationProposal
+from stelsel.agreements.proposals import (
+    ConnectionProposal,
+    DelegatedConnectionProposal,
+    DelegatedPublicationProposal,
+    PublicationProposal,
+)
 from stelsel.agreements.readable import sentences
 from stelsel.agreements.service import Agreements
 from stelsel.agreements.stored import StoredContract
 from stelsel.agreements.terms import terms_of
-from stelsel.base.errors import BadRequest, Conflict, NotFound
+from stelsel.base.errors import BadRequest, ConfigurationFault, Conflict, NotFound, Unprocessable
 from stelsel.base.web import read_json
 from stelsel.ledger.query import Entry, Query
 from stelsel.ledger.service import Ledger
@@ -145,7 +150,13 @@ class _Api:
         name = request.path_params["name"]
         if name not in self._rooms.commands:
             raise NotFound(f"this node has no {name}", next_step="ask the node whose task it is")
-        return JSONResponse(await self._rooms.commands[name](await read_json(request)))
+        body = await read_json(request)
+        if name in _MEMBERS:
+            _only(body, _MEMBERS[name])
+        try:
+            return JSONResponse(await self._rooms.commands[name](body))
+        except ConfigurationFault as fault:  # a file that the operator named, not one of this node's own
+            raise Unprocessable(fault.detail, next_step=fault.next_step) from fault
 
     def _find(self, selector: str) -> StoredContract:
         """The contract whose content hash, or a grant hash in it, starts with or equals `selector`."""
@@ -162,16 +173,51 @@ def _matches(stored: StoredContract, selector: str) -> bool:
     return any(text.startswith(selector) or text.rpartition("$")[2].startswith(selector) for text in hashes)
 
 
+_MEMBERS = {
+    "explain": frozenset({"service", "fields"}),
+    "publish": frozenset({"schema", "source", "query"}),
+    "check": frozenset({"peer_id"}),
+    "activate": frozenset({"name", "burgerservicenummer"}),
+}
+_CONNECTION = frozenset({"peer_id", "service", "properties", "days"})
+_PUBLICATION = frozenset({"service", "description", "personal", "days"})
+
+
+def _only(body: Json, members: frozenset[str]) -> None:
+    """Refuses a member that means nothing here: what was meant by it would silently not happen."""
+    if not body.keys() <= members:
+        raise BadRequest(f"only these can be given here: {', '.join(sorted(members))}")
+
+
 def _proposal(body: Json) -> ConnectionProposal | PublicationProposal:
     days = body.get("days", 365)
     service = body.get("service")
     if not isinstance(days, int) or not 0 < days <= 3650 or not isinstance(service, str):
         raise BadRequest("a proposal names a service and a number of days from 1 to 3650")
+    delegator = _text(body, "delegator")
     if "peer_id" not in body:
-        return PublicationProposal(
-            service, str(body.get("description", "")), personal=bool(body.get("personal")), days=days
-        )
-    return ConnectionProposal(str(body["peer_id"]), service, terms_of(body.get("properties")), days)
+        about: Json = {"description": str(body.get("description", "")), "personal": bool(body.get("personal"))}
+        if delegator is None:
+            return PublicationProposal(service, days=days, **about)
+        return DelegatedPublicationProposal(service, days=days, delegator=delegator, **about)
+    connection: Json = {
+        "provider": str(body["peer_id"]),
+        "service": service,
+        "terms": terms_of(body.get("properties")),
+        "days": days,
+        "service_delegator": _text(body, "service_delegator"),
+        "outway_domain_name": _text(body, "outway_domain_name"),
+    }
+    if delegator is None:
+        return ConnectionProposal(**connection)
+    return DelegatedConnectionProposal(**connection, delegator=delegator)
+
+
+def _text(body: Json, name: str) -> str | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadRequest(f"{name} must be text")
+    return value
 
 
 def _summary(stored: StoredContract, names: dict[str, str]) -> Json:
@@ -186,6 +232,8 @@ def _summary(stored: StoredContract, names: dict[str, str]) -> Json:
                 "service": grant["service"]["name"],
                 "provider": grant["service"]["peer_id"],
                 "consumer": grant.get("outway", {}).get("peer_id"),
+                "delegator": grant.get("delegator", {}).get("peer_id"),
+                "service_delegator": grant["service"].get("delegator", {}).get("peer_id"),
             }
             for grant in grants
         ],
