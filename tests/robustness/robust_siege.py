@@ -114,8 +114,7 @@ def is_fault_document(answer: httpx.Response) -> bool:
         return "<html" in answer.text and "Traceback" not in answer.text
     if kind.startswith("application/problem+json"):
         document = answer.json()
-        told_status = document.get("status") == answer.status_code or answer.status_code == 405
-        return "title" in document and told_status
+        return "title" in document and document.get("status") == answer.status_code
     if kind.startswith("application/json"):
         document = answer.json()
         return any(

@@ -23,7 +23,7 @@ from stelsel.base.database import Database
 from stelsel.base.errors import Fault, NotFound
 from stelsel.base.ids import new_span_id
 from stelsel.base.log import logger
-from stelsel.base.web import application, problem_response
+from stelsel.base.web import ProblemResponse, application, problem_response
 from stelsel.identity.faults import LoginCancelled
 from stelsel.identity.relying_party import Identity, RelyingParty
 from stelsel.identity.site import SiteLogin, own_path
@@ -201,9 +201,13 @@ class Portal:
             NotFound("There is no page at this address.") if error.status_code == 404 else Fault(error.detail)
         )
         if _wants_html(request):
-            return await self._explain(request, fault, error.status_code)
-        response = problem_response(fault)
-        response.status_code = error.status_code
+            response = await self._explain(request, fault, error.status_code)
+        elif isinstance(fault, NotFound):
+            response = problem_response(fault)
+        else:
+            document = {"type": "about:blank", "title": error.detail, "status": error.status_code}
+            response = ProblemResponse(document, status_code=error.status_code)
+        response.headers.update(error.headers or {})  # such as Allow (RFC 9110, section 15.5.6)
         return response
 
     async def _on_mistake(self, request: Request, error: Exception) -> Response:
