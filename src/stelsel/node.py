@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from stelsel.agreements.api import routes as manager_routes
 from stelsel.agreements.group import Group
 from stelsel.agreements.service import Agreements
 from stelsel.agreements.services import Service
-from stelsel.base.certificates import KeyPair, TrustAnchors
+from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import Clock, SystemClock
 from stelsel.base.database import Database
 from stelsel.base.errors import ConfigurationFault, NotFound
@@ -30,6 +31,7 @@ from stelsel.base.log import logger
 from stelsel.base.settings import read_toml
 from stelsel.base.web import application, listen, serving
 from stelsel.control import api as control
+from stelsel.control.managing import Managing
 from stelsel.exchange.explain import explain
 from stelsel.exchange.inway import Inway
 from stelsel.exchange.outway import Outway
@@ -60,6 +62,8 @@ from stelsel.steering.service import Steering
 _log = logger("node")
 
 T = TypeVar("T")
+_EXTENSIONS = {"EXTENSION_TRANSACTION_LOGGING": "1.1.0"}
+"""The extensions of FSC that every node has (`/peer`)."""
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel allows 107 (unix(7))
 
 
@@ -70,8 +74,11 @@ class Node:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.group = read_toml(settings.group, Group)
-        self.anchors = TrustAnchors.load(self.group.trust_anchors)
-        self.keypair = KeyPair.load(settings.peer.certificate, settings.peer.key)
+        self.group.check_own_address("manager.address", settings.manager.address)
+        if settings.inway is not None:
+            self.group.check_own_address("inway.address", settings.inway.address)
+        self.anchors = self.group.trust()
+        self.keypair = KeyPair.load(settings.peer.certificate, settings.peer.key, self.group.elements)
         self._make_folder()
         self.services = self._services()
         self.database = Database(settings.data / "node.sqlite")
@@ -87,6 +94,11 @@ class Node:
             manager_address=settings.manager.address,
             inway_address=settings.inway.address if settings.inway else None,
             services=self.services,
+            token_lifetime=settings.manager.token_lifetime,
+            dialect=settings.dialect,
+            extensions=_EXTENSIONS,
+            catch_up_interval=settings.manager.catch_up_interval,
+            settings=settings.agreements,
         )
         self.references = SubjectReferences.load(settings.data / "subject.key")
         self.insight = Insight(self.ledger, self.agreements, self.references, _PeerNames(self.agreements))
@@ -190,7 +202,10 @@ class Node:
         inway, web = self.settings.inway, self.settings.web
         info = NodeInfo(web_address=web.address if web else "", inway_address=inway.address if inway else None)
         steering = steering_manager_routes(self.steering) if self.steering is not None else []
-        return [*manager_routes(self.agreements), *ledger_routes(self.ledger), *node_routes(info), *steering]
+        return [*manager_routes(self.agreements), *self._log_routes(), *node_routes(info), *steering]
+
+    def _log_routes(self) -> list[BaseRoute]:
+        return ledger_routes(self.ledger, self.agreements.log_data, self.settings.dialect)
 
     def _web(self, settings: WebSettings) -> Any:
         routes = list(ledger_public_routes(self.ledger))
@@ -207,7 +222,8 @@ class Node:
         return self.portal.application(routes)
 
     def _rooms(self) -> control.Rooms:
-        commands: dict[str, control.Command] = {}
+        commands: dict[str, control.Command] = {"sign-again": self._sign_again, "catch-up": self._catch_up}
+        commands |= self._managing().commands()
         if self.outway is not None:
             commands["explain"] = self._explain
         if self.opendata is not None:
@@ -219,6 +235,17 @@ class Node:
         decide = authzen_routes(self.agreements, self.services, self.clock, self.settings.manager.address)
         return control.Rooms(
             self.agreements, self.ledger, self._about, self.agreements.peer_names, commands, tuple(decide)
+        )
+
+    def _managing(self) -> Managing:
+        inway = self.settings.inway
+        return Managing(
+            agreements=self.agreements,
+            ledger=self.ledger,
+            keypair=self.keypair,
+            anchors=self.anchors,
+            clock=self.clock,
+            inway_address=inway.address if inway else None,
         )
 
     def _about(self) -> dict[str, Any]:
@@ -234,6 +261,9 @@ class Node:
             "outway": f"http://{settings.outway.listen}" if settings.outway else None,
             "web": settings.web.address if settings.web else None,
             "services": [service.name for service in self.services],
+            "other_fsc_versions": {
+                version.peer_id: version.fsc_version for version in self.agreements.versions() if version.differs
+            },
         }
 
     # -- commands of the operator ------------------------------------------------------------------------------------
@@ -248,6 +278,21 @@ class Node:
             fields=tuple(str(field) for field in body.get("fields", ())),
         )
         return [step.to_json() for step in steps]
+
+    async def _sign_again(self, body: control.Json) -> control.Json:
+        del body
+        return {"signed": await self.agreements.sign_again()}
+
+    async def _catch_up(self, body: control.Json) -> list[control.Json]:
+        peer_id = body.get("peer_id")
+        found = await self.agreements.catch_up(None if peer_id is None else str(peer_id))
+        versions = {version.peer_id: version for version in self.agreements.versions()}
+        return [
+            asdict(each)
+            | {"fsc_version": versions[each.peer_id].fsc_version if each.peer_id in versions else None}
+            | {"differs": each.peer_id in versions and versions[each.peer_id].differs}
+            for each in found
+        ]
 
     async def _publish(self, body: control.Json) -> control.Json:
         schema = read_schema(Path(str(body.get("schema"))))

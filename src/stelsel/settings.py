@@ -6,8 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from stelsel.agreements.dialect import Dialect
 from stelsel.agreements.group import Address
 from stelsel.agreements.services import Service
+from stelsel.agreements.settings import AgreementsSettings
 from stelsel.base.settings import RelativePath, Settings
 from stelsel.exchange.settings import InwaySettings, Listen, OutwaySettings
 from stelsel.identity.settings import IdentitySettings
@@ -29,6 +31,16 @@ class ManagerSettings(Settings):
 
     listen: Listen = Field(description="where to listen, host:port")
     address: Address = Field(description="the address by which peers reach it, https://host:port")
+    token_lifetime: int = Field(
+        300, ge=10, le=3600, description="seconds that an access token lives that we give; revoking acts at once anyhow"
+    )
+    catch_up_interval: int = Field(
+        3600,
+        ge=0,
+        le=86_400,
+        description="seconds between two rounds in which counterparties are asked what they have that we lack, the "
+        "first at the start; 0: only by command",
+    )
 
 
 class WebSettings(Settings):
@@ -50,9 +62,11 @@ class NodeSettings(Settings):
     group: RelativePath = Field(description="file with the rules of the group")
     peer: PeerSettings = Field(description="who this node is")
     manager: ManagerSettings = Field(description="where peers make agreements with us")
+    dialect: Dialect = Field(default_factory=Dialect, description="what to do where the standard contradicts itself")
     inway: InwaySettings | None = Field(None, description="where peers call our services")
     outway: OutwaySettings | None = Field(None, description="where our own applications call services of peers")
     services: tuple[Service, ...] = Field((), description="the services that we offer", max_length=1000)
+    agreements: AgreementsSettings = Field(default_factory=AgreementsSettings, description="how agreements are managed")
     web: WebSettings | None = Field(None, description="pages and public data")
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="limits of the ledger")
     portal: PortalSettings | None = Field(None, description="pages for people")

@@ -104,7 +104,11 @@ class Dialect(Settings):
 
     def next_cursor(self, last: str, *, more: bool) -> str:
         """`next_cursor` after a page that ended with the item of this key."""
-        return b64url(last.encode()) if more or self.last_cursor == "set" else ""
+        return b64url(last.encode()) if self.tells_cursor(more=more) else ""
+
+    def tells_cursor(self, *, more: bool) -> bool:
+        """Whether a page that is not empty has a `next_cursor`."""
+        return more or self.last_cursor == "set"
 
     def token_in(self, header: str) -> str:
         """The access token in the header Fsc-Authorization."""
@@ -139,5 +143,5 @@ def settle_parties(
     return None
 
 
-USUAL = Dialect.model_validate({})
+USUAL = Dialect()
 """The safest answers."""

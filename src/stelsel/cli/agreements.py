@@ -48,6 +48,15 @@ def propose(
     terms: Annotated[Path | None, Parameter(help="TOML file with the terms: purpose, legal basis, fields...")] = None,
     days: Annotated[int, Parameter(help="How many days it is to hold, from now.")] = 365,
     description: Annotated[str, Parameter(help="For a publication: what the service is for.")] = "",
+    delegator: Annotated[
+        str | None, Parameter(help="OIN of the peer on whose behalf we connect or publish; it must sign too.")
+    ] = None,
+    service_delegator: Annotated[
+        str | None, Parameter(help="OIN of the peer on whose behalf the service is offered; it must sign too.")
+    ] = None,
+    outway_domain: Annotated[
+        str | None, Parameter(help="Name the outway by this domain in its certificate, not by its key.")
+    ] = None,
     node: NodeFile = DEFAULT_NODE,
     json: AsJson = False,
 ) -> None:
@@ -57,11 +66,11 @@ def propose(
 
     Example: stelsel agreement propose --peer 00000099000000002000 --service personen --terms parking.toml
     """
-    body: dict[str, Any] = {"service": service, "days": days}
+    body: dict[str, Any] = {"service": service, "days": days, "delegator": delegator}
     if peer is None:
         body["description"] = description
     else:
-        body["peer_id"] = peer
+        body |= {"peer_id": peer, "service_delegator": service_delegator, "outway_domain_name": outway_domain}
         if terms is not None:
             body["properties"] = read_terms(terms)
     _report(control_of(node).post("/agreements", body), json)
@@ -117,6 +126,46 @@ def revoke(selector: Selector, *, node: NodeFile = DEFAULT_NODE, json: AsJson = 
 def resend(selector: Selector, *, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     """Send an agreement and our signatures again to its peers, also after they refused it."""
     _report(control_of(node).post(f"/agreements/{selector}/resend"), json)
+
+
+def sign_again(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
+    """Sign running agreements again with the present certificate; a node does so by itself when it starts.
+
+    A signature cannot be checked any more when the certificate it was made with has expired.
+    """
+    signed = control_of(node).post("/commands/sign-again", {})["signed"]
+    if json:
+        output.as_json(signed)
+    else:
+        output.say(f"{len(signed)} agreements were signed again and are being sent to their peers.")
+
+
+def catch_up(
+    *,
+    peer: Annotated[
+        str | None, Parameter(help="OIN of one peer; without it, all with whom there are agreements.")
+    ] = None,
+    node: NodeFile = DEFAULT_NODE,
+    json: AsJson = False,
+) -> None:
+    """Ask peers which agreements and signatures they have that we lack, and send what they lack.
+
+    A node does so by itself when it starts and every hour. It also shows which version of FSC each peer speaks.
+    """
+    rows = control_of(node).post("/commands/catch-up", {} if peer is None else {"peer_id": peer})
+    if json:
+        output.as_json(rows)
+        return
+    columns = ("OIN", "Listed", "New here", "Sent again", "FSC", "Remarks")
+    output.table(columns, (_caught_up(row) for row in rows))
+
+
+def _caught_up(row: dict[str, Any]) -> tuple[str, ...]:
+    remarks = [row["trouble"]] if row["trouble"] else []
+    if row["differs"]:
+        remarks.append("speaks another version of FSC: contracts may be refused on either side")
+    counts = (str(row[name]) for name in ("listed", "taken_in", "sent_again"))
+    return (row["peer_id"], *counts, row["fsc_version"] or "?", "; ".join(remarks))
 
 
 def read_terms(path: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ for _where in ("evidence:ask", "evidence:explain", "evidence:log", "proofs:verif
     app.command(f"stelsel.cli.{_where}")
 for _where in ("steering:check", "steering:publish", "steering:activate"):
     app.command(f"stelsel.cli.{_where}")
-for _where in ("propose", "show", "accept", "reject", "revoke", "resend"):
+for _where in ("propose", "show", "accept", "reject", "revoke", "resend", "sign_again", "catch_up"):
     agreement.command(f"stelsel.cli.agreements:{_where}")
 agreement.command("stelsel.cli.agreements:list_", name="list")
 

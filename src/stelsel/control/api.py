@@ -178,9 +178,13 @@ _MEMBERS = {
     "publish": frozenset({"schema", "source", "query"}),
     "check": frozenset({"peer_id"}),
     "activate": frozenset({"name", "burgerservicenummer"}),
+    "sign-again": frozenset(),
+    "catch-up": frozenset({"peer_id"}),
 }
-_CONNECTION = frozenset({"peer_id", "service", "properties", "days"})
-_PUBLICATION = frozenset({"service", "description", "personal", "days"})
+_CONNECTION = frozenset(
+    {"peer_id", "service", "properties", "days", "delegator", "service_delegator", "outway_domain_name"}
+)
+_PUBLICATION = frozenset({"service", "description", "personal", "days", "delegator"})
 
 
 def _only(body: Json, members: frozenset[str]) -> None:

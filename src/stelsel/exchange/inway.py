@@ -141,7 +141,7 @@ class Inway(Gateway):
         token = values.get(b"fsc-authorization")
         if not token:
             raise TokenMissing("the header Fsc-Authorization holds no access token")
-        claims = self._agreements.verify_token(_compact(token), client.thumbprint)
+        claims = self._agreements.verify_token(token.decode("latin-1"), client.thumbprint)
         if claims.consumer != client.peer_id:
             raise TokenInvalid("the access token is meant for another peer")
         facts.grant_hash = claims.grant_hash
@@ -300,12 +300,6 @@ def _told(head: ResponseHead) -> list[str]:
 def _check_coding(head: ResponseHead) -> None:
     if head.values.get(b"content-encoding", b"identity").lower() != b"identity":
         raise BadGateway("the answer of the service cannot be checked: it is compressed")
-
-
-def _compact(header: bytes) -> str:
-    """The token in `Fsc-Authorization`; with or without the scheme that some implementations put before it."""
-    text = header.decode("latin-1")
-    return text[7:].strip() if text[:7].lower() == "bearer " else text
 
 
 def _host(endpoint: str) -> bytes:

@@ -10,13 +10,14 @@ A requester sees only transactions in which it is source, destination or delegat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from stelsel.agreements.dialect import USUAL, Dialect
 from stelsel.base.errors import BadRequest, NotFound, TooMany
 from stelsel.base.web import client_certificate
 from stelsel.ledger.query import LogQuery
@@ -31,18 +32,24 @@ _STREAMS = 2
 """Evidence being sent at one moment, at most: it reads the whole journal."""
 
 
-def routes(ledger: Ledger) -> list[BaseRoute]:
-    """The routes for the manager, behind mutual TLS: `GET /v1/logs`."""
+def routes(
+    ledger: Ledger, additional_data: Callable[[str], dict[str, Any]] | None = None, dialect: Dialect = USUAL
+) -> list[BaseRoute]:
+    """The routes for the manager, behind mutual TLS: `GET /v1/logs`.
+
+    `additional_data(grant hash)` is what belongs in each log record under a grant (External Contract Reference 3.2);
+    the grant hash, which is in the record, is over that very text.
+    """
 
     async def logs(request: Request) -> Response:
         peer = client_certificate(request).peer_id
         query = _log_query(request, peer)
         entries = await ledger.transactions(query)
-        # clients loop until a page is empty (FSC), so the last page that is not empty has a cursor as well
-        more = bool(entries) and not query.transaction_ids
+        more = bool(entries) and not query.transaction_ids and dialect.tells_cursor(more=len(entries) == query.limit)
+        data = additional_data or (lambda _: {})
         return JSONResponse(
             {
-                "records": [log_record(entry.record) for entry in entries],
+                "records": [log_record(entry.record, data(entry.record.grant_hash)) for entry in entries],
                 "pagination": {"next_cursor": str(entries[-1].index) if more else ""},
             }
         )
@@ -79,8 +86,9 @@ def public_routes(ledger: Ledger) -> list[BaseRoute]:
     ]
 
 
-def log_record(record: Record) -> dict[str, Any]:
+def log_record(record: Record, additional_data: dict[str, Any] | None = None) -> dict[str, Any]:
     """A log record as FSC Logging 1.1.0 (3.1) wants it."""
+    own = {"trace_id": record.trace_id, "allowed": record.allowed, "reason": record.reason}
     source: dict[str, str] = {"type": "SOURCE_TYPE_SOURCE", "outway_peer_id": record.consumer}
     if record.consumer_delegator:
         source |= {"type": "SOURCE_TYPE_DELEGATED_SOURCE", "delegator_peer_id": record.consumer_delegator}
@@ -97,7 +105,7 @@ def log_record(record: Record) -> dict[str, Any]:
         "source": source,
         "destination": destination,
         "service_name": record.service,
-        "additional_data": {"trace_id": record.trace_id, "allowed": record.allowed, "reason": record.reason},
+        "additional_data": (additional_data or {}) | own,
         "created_at": record.time // 1000,
     }
 
