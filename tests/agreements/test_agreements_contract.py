@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from agreements_peers import CONSUMER, DIRECTORY, OTHER, PROVIDER, make_group
 
-from stelsel.agreements import directory
+from stelsel.agreements import policy
 from stelsel.agreements.contract import check, check_offered, check_parties, parse
 from stelsel.agreements.fsc_errors import (
     ContractNotAcceptable,
@@ -234,7 +234,8 @@ def test_the_directory_accepts_by_itself_only_what_is_certain_to_be_harmless(
     connection: dict[str, Any], publication: dict[str, Any], group: Group
 ) -> None:
     def by_itself(content: dict[str, Any], peer_id: str = DIRECTORY) -> bool:
-        return directory.accepts_by_itself(parse(content), peer_id, group, NOW)
+        rules = policy.rules_of(peer_id, group, ())
+        return policy.judge(parse(content), "ES256", rules, peer_id=peer_id, group=group, now=NOW).accepted
 
     assert by_itself(publication)
     assert not by_itself(connection)

@@ -12,10 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from stelsel.agreements import directory, lifecycle, signatures, store
+from stelsel.agreements import lifecycle, signatures, store
 from stelsel.agreements.agreement import State
 from stelsel.agreements.contract import Contract
-from stelsel.agreements.group import Group
 from stelsel.agreements.memory import Known, Memory
 from stelsel.agreements.outbox import Outbox
 from stelsel.agreements.signatures import Signature, SignatureType
@@ -40,19 +39,20 @@ class ContractBook:
         outbox: Outbox,
         keypair: KeyPair,
         signer: Signer,
-        group: Group,
         clock: Clock,
         check_iv: Callable[[Contract], None],
+        approves: Callable[[Contract, Signature, float], bool],
     ) -> None:
+        """`approves` tells whether a new contract, offered with this signature, is accepted without anyone looking."""
         self._database = database
         self._memory = memory
         self._outbox = outbox
         self._keypair = keypair
         self._peer_id = keypair.certificate.peer_id
         self._signer = signer
-        self._group = group
         self._clock = clock
         self._check_iv = check_iv
+        self._approves = approves
         self._callbacks: list[Callable[[], None]] = []
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[Any]] = set()
@@ -148,7 +148,7 @@ class ContractBook:
             return  # heard before
         kept, send = [signature], ""
         new = known is None and signature.type == "accept"
-        if new and directory.accepts_by_itself(contract, self._peer_id, self._group, now):
+        if new and self._approves(contract, signature, now):
             kept.append(signatures.sign(contract, "accept", self._signer, self._keypair, now))
             send = "accept"
         await self._keep(contract, kept, proposed_by=signature.peer_id, send=send, now=now)

@@ -1,35 +1,12 @@
-"""The directory: what it accepts by itself and what it lists (FSC Core 4.5)."""
+"""The directory: what it lists (FSC Core 4.5). What it accepts by itself is in `policy`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from stelsel.agreements.contract import PUBLICATIONS, Contract, Grant
-from stelsel.agreements.group import Group
+from stelsel.agreements.contract import Grant
 from stelsel.agreements.stored import ListedPeer, ListedService
-
-LONGEST_PUBLICATION = 400 * 86_400
-"""Seconds that a publication may run to be accepted without anyone looking: a year and some days to renew it."""
-
-
-def accepts_by_itself(contract: Contract, peer_id: str, group: Group, now: float) -> bool:
-    """Whether this peer, as directory, accepts a publication without anyone looking at it.
-
-    Only what is certain to be harmless: one grant, that publishes one service in this directory, for a bounded time.
-    A contract outside FSC must be looked at by people (External Contract Reference 2.1.2).
-    """
-    if peer_id != group.directory_peer_id or len(contract.grants) != 1:
-        return False
-    (grant,) = contract.grants
-    return (
-        grant.type in PUBLICATIONS
-        and grant.directory == peer_id
-        and contract.group_id == group.id
-        and not contract.rests_outside
-        and contract.not_after - contract.not_before <= LONGEST_PUBLICATION
-        and contract.not_after <= now + LONGEST_PUBLICATION + group.clock_skew
-    )
 
 
 def listing(grant: Grant, peers: dict[str, ListedPeer]) -> ListedService:

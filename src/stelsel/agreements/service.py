@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from stelsel.agreements import directory, lifecycle, signatures, store
 from stelsel.agreements.agreement import Agreement, State
+from stelsel.agreements.approval import Approver
 from stelsel.agreements.book import ContractBook
 from stelsel.agreements.catch_up import CatchUp, ListedSignature
 from stelsel.agreements.client import PeerClients
@@ -27,6 +28,7 @@ from stelsel.agreements.intake import Intake, Submission
 from stelsel.agreements.memory import Known, Memory
 from stelsel.agreements.outbox import Outbox
 from stelsel.agreements.peers import PeerBook
+from stelsel.agreements.policy import Verdict
 from stelsel.agreements.proposals import (
     ConnectionProposal,
     DelegatedConnectionProposal,
@@ -36,6 +38,7 @@ from stelsel.agreements.proposals import (
     content_of,
 )
 from stelsel.agreements.services import Service
+from stelsel.agreements.settings import AgreementsSettings
 from stelsel.agreements.stored import CaughtUp, Delivery, ListedPeer, ListedService, PeerVersion, StoredContract
 from stelsel.agreements.token_desk import TokenDesk
 from stelsel.agreements.tokens import Token, TokenClaims
@@ -80,6 +83,7 @@ class Agreements:
         dialect: Dialect = USUAL,
         extensions: Mapping[str, str] | None = None,
         catch_up_interval: float = 3600,
+        settings: AgreementsSettings | None = None,
     ) -> None:
         """`extensions` are told to other peers (`/peer`); a `catch_up_interval` (seconds) of 0: only when asked."""
         self.peer_id = keypair.certificate.peer_id
@@ -112,15 +116,16 @@ class Agreements:
             address_of=self._peers.address_of,
             dialect=dialect,
         )
+        self._approver = Approver(self.peer_id, group, settings or AgreementsSettings())
         self._book = ContractBook(
             database=database,
             memory=self._memory,
             outbox=self._outbox,
             keypair=keypair,
             signer=self._signer,
-            group=group,
             clock=clock,
             check_iv=self._intake.check_iv,
+            approves=self._approver.approves,
         )
         self._catch_up = CatchUp(
             own=self.peer_id,
@@ -193,10 +198,14 @@ class Agreements:
         Those `together` with it become further grants of the same contract. Raises a `Fault` when it breaks a rule
         of the group.
         """
-        now = self._clock.now()
         thumbprint = self.keypair.certificate.key_thumbprint
-        contract = parse(content_of(proposal, self.group, self.peer_id, thumbprint, now, together))
-        self._intake.check_own(contract, now)
+        now = self._clock.now()
+        return await self.propose_content(content_of(proposal, self.group, self.peer_id, thumbprint, now, together))
+
+    async def propose_content(self, content: dict[str, Any]) -> str:
+        """As `propose`, for a contract's content (4.2) as it is to be."""
+        contract = parse(content, self.dialect)
+        self._intake.check_own(contract, self._clock.now())
         await self._book.sign(contract, "accept", "submit")
         return contract.content_hash
 
@@ -259,6 +268,14 @@ class Agreements:
         with self._database.read() as connection:
             deliveries = store.deliveries_of(connection, content_hash)
         return self._stored(known, deliveries, self._clock.now())
+
+    def verdict(self, content_hash: str) -> Verdict:
+        """Whether a contract passes a rule of automatic approval, as offered by who proposed it. Raises `NotFound`."""
+        known = self._book.known(content_hash)
+        offered = known.signatures.get((known.proposed_by, "accept"))
+        if offered is None or known.proposed_by == self.peer_id:
+            return Verdict(False)
+        return self._approver.verdict(known.contract, offered, self._clock.now())
 
     def agreements(self) -> tuple[Agreement, ...]:
         """Every connection grant of every contract, in any state, as an agreement."""

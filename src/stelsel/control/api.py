@@ -21,8 +21,9 @@ from stelsel.agreements.readable import sentences
 from stelsel.agreements.service import Agreements
 from stelsel.agreements.stored import StoredContract
 from stelsel.agreements.terms import terms_of
-from stelsel.base.errors import BadRequest, ConfigurationFault, Conflict, NotFound, Unprocessable
+from stelsel.base.errors import BadRequest, ConfigurationFault, NotFound, Unprocessable
 from stelsel.base.web import read_json
+from stelsel.control.selectors import find
 from stelsel.ledger.query import Entry, Query
 from stelsel.ledger.service import Ledger
 
@@ -160,17 +161,7 @@ class _Api:
 
     def _find(self, selector: str) -> StoredContract:
         """The contract whose content hash, or a grant hash in it, starts with or equals `selector`."""
-        found = [stored for stored in self._rooms.agreements.contracts() if _matches(stored, selector)]
-        if not found:
-            raise NotFound("no agreement here has that hash", next_step="list them with: stelsel agreement list")
-        if len(found) > 1:
-            raise Conflict(f"{len(found)} agreements start with that", next_step="give more of the hash")
-        return found[0]
-
-
-def _matches(stored: StoredContract, selector: str) -> bool:
-    hashes = [stored.content_hash, *(agreement.grant_hash for agreement in stored.agreements)]
-    return any(text.startswith(selector) or text.rpartition("$")[2].startswith(selector) for text in hashes)
+        return find(self._rooms.agreements.contracts(), selector)
 
 
 _MEMBERS = {
@@ -180,6 +171,11 @@ _MEMBERS = {
     "activate": frozenset({"name", "burgerservicenummer"}),
     "sign-again": frozenset(),
     "catch-up": frozenset({"peer_id"}),
+    "diff": frozenset({"selector"}),
+    "renew": frozenset({"selector", "days", "keep_key"}),
+    "simulate": frozenset({"selector", "revoke", "without_field", "certificate_expires", "days"}),
+    "radar": frozenset({"days", "urgent_days"}),
+    "doctor": frozenset(),
 }
 _CONNECTION = frozenset(
     {"peer_id", "service", "properties", "days", "delegator", "service_delegator", "outway_domain_name"}

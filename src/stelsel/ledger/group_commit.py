@@ -67,6 +67,11 @@ class GroupCommit:
         await asyncio.to_thread(self._thread.join, self._deadline)
         return not self._thread.is_alive()
 
+    @property
+    def refusing(self) -> bool:
+        """Whether the last batch could not be written."""
+        return self._refusing
+
     def append(self, item: _Item) -> asyncio.Future[int]:
         """A future of the record's index: done when the record is durable, or failed with `LedgerUnavailable`.
 

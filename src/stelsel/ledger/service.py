@@ -81,6 +81,17 @@ class Ledger:
         return self._open_now().journal.size
 
     @property
+    def indexed(self) -> int:
+        """How many of them the search index holds; it catches up behind them."""
+        return self._open_now().index.size
+
+    @property
+    def writable(self) -> bool:
+        """Whether the disk took the last record that was offered."""
+        self._open_now()
+        return self._commit is not None and not self._commit.refusing
+
+    @property
     def public_key(self) -> bytes:
         """The ledger's Ed25519 public key (32 bytes)."""
         return self._open_now().key.public
