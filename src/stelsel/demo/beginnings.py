@@ -28,10 +28,9 @@ SCHOOL_BUS_TERMS = Terms(
 def first_uses(country: Country, parking: Terms) -> None:
     """Some uses of data, a refusal and an open proposal; a country that had them keeps them as they are."""
     rows = country.control(GEMEENTE).get("/agreements")
-    had = any(row["grants"][0]["service"] == "personen" for row in rows)
-    country.agree(GEMEENTE, REGISTER, "personen", parking)
-    if had:
+    if any(row["grants"][0]["service"] == "personen" for row in rows):
         return
+    country.agree(GEMEENTE, REGISTER, "personen", parking)
     for number, resident in enumerate(notable_people(country.folder / "people.sqlite", 6, MUNICIPALITY)):
         _ask(country, GEMEENTE, resident.burgerservicenummer, parking.fields)
         if number % 2 == 0:

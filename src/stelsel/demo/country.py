@@ -304,21 +304,25 @@ class Country:
         return str(self.until(consumer, content_hash, {"valid"})["grant_hashes"][0])
 
     def propose(self, consumer: Actor, provider: Actor, service: str, terms: Terms | None) -> str:
-        """Propose an agreement, unless one like it is there already; gives the content hash."""
+        """Propose an agreement, unless the same is in force or on its way; gives the content hash."""
         control = self.control(consumer)
-        for row in control.get("/agreements"):
-            grant = row["grants"][0]
-            same = (grant["consumer"], grant["provider"], grant["service"]) == (
-                consumer.peer_id,
-                provider.peer_id,
-                service,
-            )
-            if same and row["state"] in {"proposed", "valid"}:
-                return str(row["content_hash"])
-        body: dict[str, Any] = {"peer_id": provider.peer_id, "service": service, "days": 365}
+        asked: dict[str, Any] = {"peer_id": provider.peer_id, "service": service, "days": 365}
+        properties = terms.to_properties() if terms is not None else {}
+        for state in ("valid", "proposed"):
+            for row in control.get("/agreements", state=state):
+                parties = row["grants"][0]
+                if (parties["consumer"], parties["provider"], parties["service"]) != (
+                    consumer.peer_id,
+                    provider.peer_id,
+                    service,
+                ) or any(delivery["status"] == "refused" for delivery in row["deliveries"]):
+                    continue
+                grant = control.get(f"/agreements/{row['content_hash']}")["content"]["grants"][0]["data"]
+                if grant.get("properties", {}) == properties:
+                    return str(row["content_hash"])
         if terms is not None:
-            body["properties"] = terms.to_properties()
-        return str(control.post("/agreements", body)["content_hash"])
+            asked["properties"] = properties
+        return str(control.post("/agreements", asked)["content_hash"])
 
     def until(self, actor: Actor, content_hash: str, states: set[str], seconds: float = 15) -> dict[str, Any]:
         """The agreement at a peer, as soon as it is in one of these states there. Raises when it takes too long."""

@@ -172,8 +172,9 @@ class Portal:
         )
 
     async def begin_login(self, request: Request) -> Response:
+        """Log in anew, also when the provider remembers somebody: at the next site one may be somebody else."""
         back = own_path(request.query_params.get("terug", "/"))
-        return await self.login.begin(request, back=back, wants_bsn=self.settings.residents)
+        return await self.login.begin(request, back=back, wants_bsn=self.settings.residents, again=True)
 
     async def finish_login(self, request: Request) -> Response:
         try:

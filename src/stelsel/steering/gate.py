@@ -32,15 +32,17 @@ def refusal(standings: Iterable[Standing]) -> Refusal | None:
     refusing = [standing for standing in standings if standing.refuses]
     if not refusing:
         return None
-    told = "; ".join(
-        f"{standing.obligation.title.nl} ({standing.obligation.title.en}), "
-        f"uiterlijk (due) {standing.obligation.deadline.isoformat()}"
-        for standing in refusing
+    dutch, english = (
+        "; ".join(
+            f"{getattr(standing.obligation.title, language)} ({standing.obligation.deadline.isoformat()})"
+            for standing in refusing
+        )
+        for language in ("nl", "en")
     )
     reason = (
-        f"Deze organisatie houdt zich na de uiterste datum niet aan een verplichte afspraak: {told}. "
-        "Lopende afspraken gaan door. / "
-        "This organisation does not keep a mandatory agreement past its deadline; running agreements go on."
+        f"Deze organisatie houdt zich na de uiterste datum niet aan een verplichte afspraak: {dutch}. Lopende "
+        f"afspraken gaan door. / This organisation does not keep a mandatory agreement past its deadline: {english}. "
+        "Running agreements go on."
     )
     return Refusal(reason, [item for standing in refusing for item in evidence(standing)])
 
