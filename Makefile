@@ -6,7 +6,7 @@ PEOPLE ?= 10000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help demo check-demo test lint bench lock format pictures clean
+.PHONY: help demo check-demo check-fsc test lint bench lock format pictures clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -17,6 +17,9 @@ demo: $(VENV)/ready ## start a small country on this machine; Ctrl-C stops it
 
 check-demo: $(VENV)/ready ## play the scenario without a browser and show the evidence of each step
 	$(BIN)/stelsel demo --check --people $(PEOPLE)
+
+check-fsc: $(VENV)/ready ## check our own node against every scenario of the FSC test suite, and more
+	@$(BIN)/stelsel check fsc
 
 test: $(VENV)/ready-dev ## run all tests
 	$(BIN)/python tools/provide.py chromium

@@ -9,10 +9,16 @@ from pathlib import Path
 from cyclopts import App
 
 from stelsel.agreements.group import Group
-from stelsel.base.settings import describe
+from stelsel.base.settings import Settings, describe
 from stelsel.cli.app import app
 from stelsel.settings import NodeSettings
+from stelsel.steering.checks.fsc.settings import CheckTarget
 
+FILES: dict[str, type[Settings]] = {
+    "A node's file: `node.toml`": NodeSettings,
+    "A group's file: `group.toml`": Group,
+    "What `stelsel check fsc` tests: `fsc-target.toml`": CheckTarget,
+}
 _DOCS = Path(__file__).parents[1] / "docs" / "run"
 
 
@@ -25,7 +31,7 @@ def settings_page() -> str:
         "key that was probably meant. Paths are relative to the folder of the file; `[]` is each item of a list.",
         "",
     ]
-    for title, kind in (("A node's file: `node.toml`", NodeSettings), ("A group's file: `group.toml`", Group)):
+    for title, kind in FILES.items():
         lines += [f"## {title}", "", "| key | default | what it is |", "|---|---|---|"]
         for key, _, default, description in describe(kind):
             shown = "required" if default == "required" else f"`{default or '(empty)'}`"
@@ -62,10 +68,9 @@ def _commands(app: App, prefix: str) -> Iterator[tuple[str, str]]:
         if name.startswith("-"):
             continue
         command = app[name]
-        if command.default_command is None:
-            yield from _commands(command, f"{prefix}{name} ")
-        else:
+        if command.default_command is not None:
             yield f"{prefix}{name}", getdoc(command.default_command) or ""
+        yield from _commands(command, f"{prefix}{name} ")
 
 
 if __name__ == "__main__":

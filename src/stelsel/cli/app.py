@@ -29,8 +29,9 @@ for _where in ("agreements:peers", "agreements:services"):
     app.command(f"stelsel.cli.{_where}")
 for _where in ("evidence:ask", "evidence:explain", "evidence:log", "proofs:verify"):
     app.command(f"stelsel.cli.{_where}")
-for _where in ("steering:check", "steering:publish", "steering:activate"):
+for _where in ("steering:publish", "steering:activate"):
     app.command(f"stelsel.cli.{_where}")
+app.command("stelsel.cli.checks:app", name="check")
 for _where in ("propose", "show", "accept", "reject", "revoke", "resend", "sign_again", "catch_up"):
     agreement.command(f"stelsel.cli.agreements:{_where}")
 agreement.command("stelsel.cli.agreements:list_", name="list")

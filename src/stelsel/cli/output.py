@@ -47,6 +47,11 @@ def say(line: str) -> None:
     console.print(line)
 
 
+def line(text: str) -> None:
+    """Print one line of plain text, never wrapped; for what a machine reads as well."""
+    console.print(inert(text, 5000), markup=False, soft_wrap=True)
+
+
 def complain(fault: Fault) -> None:
     """One line for what is wrong, one for the next step."""
     _errors.print(f"[bold red]stelsel:[/bold red] {plain(fault.detail)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Commands about mandatory agreements and open data: check, publish, activate."""
+"""Commands about open data and residents: publish, activate."""
 
 from __future__ import annotations
 
@@ -9,24 +9,6 @@ from cyclopts import Parameter
 
 from stelsel.cli import output
 from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, control_of
-
-
-def check(
-    *,
-    peer: Annotated[str | None, Parameter(help="Only this peer (OIN); default: all peers of the directory.")] = None,
-    node: NodeFile = DEFAULT_NODE,
-    json: AsJson = False,
-) -> None:
-    """Check now who meets which obligation, and keep the findings with their evidence. For the steward's node.
-
-    Example: stelsel check --node regie/node.toml --peer 00000099000000005000
-    """
-    rows = control_of(node).post("/commands/check", {"peer_id": peer} if peer else {})
-    if json:
-        output.as_json(rows)
-        return
-    columns = ("Obligation", "Peer", "Outcome", "What was found")
-    output.table(columns, ((row["obligation"], row["peer"], row["outcome"], "; ".join(row["reasons"])) for row in rows))
 
 
 def publish(
