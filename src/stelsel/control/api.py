@@ -190,9 +190,10 @@ def _only(body: Json, members: frozenset[str]) -> None:
 
 
 def _proposal(body: Json) -> ConnectionProposal | PublicationProposal:
+    _only(body, _CONNECTION if "peer_id" in body else _PUBLICATION)
     days = body.get("days", 365)
     service = body.get("service")
-    if not isinstance(days, int) or not 0 < days <= 3650 or not isinstance(service, str):
+    if isinstance(days, bool) or not isinstance(days, int) or not 0 < days <= 3650 or not isinstance(service, str):
         raise BadRequest("a proposal names a service and a number of days from 1 to 3650")
     delegator = _text(body, "delegator")
     if "peer_id" not in body:
