@@ -46,6 +46,7 @@ def test_a_slip_of_the_pen_is_refused_in_words(
 
 
 def test_the_municipality_s_own_application_gets_its_answer_through_the_whole_chain(besieged: Country) -> None:
+    content_hash = besieged.propose(GEMEENTE, REGISTER, "personen", PARKING_TERMS)
     besieged.agree(GEMEENTE, REGISTER, "personen", PARKING_TERMS)
     resident = notable_people(besieged.folder / "people.sqlite", 1, MUNICIPALITY)[0]
     with client_for(besieged, GEMEENTE, "application") as browser:
@@ -58,3 +59,5 @@ def test_the_municipality_s_own_application_gets_its_answer_through_the_whole_ch
         assert "123456789" not in wrong.text
     rows = besieged.control(REGISTER).post("/log", {"peer": GEMEENTE.peer_id, "limit": 4})
     assert any(row["allowed"] for row in rows)
+    besieged.control(REGISTER).post(f"/agreements/{content_hash}/revoke")
+    besieged.until(GEMEENTE, content_hash, {"revoked"})  # the story begins without it
