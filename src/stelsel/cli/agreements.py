@@ -11,9 +11,7 @@ from cyclopts import Parameter
 from stelsel.agreements.terms import PROPERTY, terms_of
 from stelsel.base.errors import ConfigurationFault
 from stelsel.cli import output
-from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, control_of
-
-Selector = Annotated[str, Parameter(help="A content or grant hash, or the start of one.")]
+from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, Selector, control_of
 
 
 def peers(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:

@@ -35,6 +35,10 @@ app.command("stelsel.cli.checks:app", name="check")
 for _where in ("propose", "show", "accept", "reject", "revoke", "resend", "sign_again", "catch_up"):
     agreement.command(f"stelsel.cli.agreements:{_where}")
 agreement.command("stelsel.cli.agreements:list_", name="list")
+for _where in ("diff", "renew", "simulate"):
+    agreement.command(f"stelsel.cli.managing:{_where}")
+for _where in ("managing:radar", "managing:doctor"):
+    app.command(f"stelsel.cli.{_where}")
 
 
 def main() -> None:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:  # loaded when a command needs them, for not every command doe
 NodeFile = Annotated[
     Path, Parameter(name=["--node", "-n"], env_var="STELSEL_NODE", help="The node's file.", show_default=True)
 ]
+Selector = Annotated[
+    str,
+    # One hash in 64 begins with a hyphen; it is a hash all the same.
+    Parameter(help="A content or grant hash, or the start of one.", allow_leading_hyphen=True),
+]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, for programs.")]
 
 DEFAULT_NODE = Path("node.toml")
