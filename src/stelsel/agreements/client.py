@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from stelsel.base.canonical import parse_object
-from stelsel.base.certificates import KeyPair, TrustAnchors, identify
+from stelsel.base.certificates import KeyPair, PeerContext, TrustAnchors, identify
 from stelsel.base.errors import BadGateway, BadRequest, Fault, Unauthenticated, Unavailable
 from stelsel.base.text import inert
 
@@ -39,13 +39,24 @@ class PeerMismatch(BadGateway):
 class PeerTransport(httpx.AsyncBaseTransport):
     """Connections to one peer. Raises `PeerMismatch` before a request goes out to any other."""
 
-    def __init__(self, peer_id: str, context: ssl.SSLContext) -> None:
+    def __init__(self, peer_id: str, context: PeerContext) -> None:
         self._peer_id = peer_id
-        self._transport = httpx.AsyncHTTPTransport(verify=context, limits=_LIMITS, trust_env=False, retries=0)
+        self._context = context
+        self._transport = self._new()
+
+    def _new(self) -> httpx.AsyncHTTPTransport:
+        lists = self._context.anchors.revocations
+        self._generation = lists.generation if lists is not None else 0
+        return httpx.AsyncHTTPTransport(verify=self._context, limits=_LIMITS, trust_env=False, retries=0)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme != "https":
             raise PeerMismatch("peers are reached over https only")
+        lists = self._context.anchors.revocations
+        if lists is not None and lists.generation != self._generation:
+            # Its certificate may have been revoked since the connections at hand were made.
+            old, self._transport = self._transport, self._new()
+            await old.aclose()
         request.extensions = {**request.extensions, "trace": _Watch(self._peer_id)}
         return await self._transport.handle_async_request(request)
 

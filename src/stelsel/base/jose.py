@@ -17,7 +17,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
 from stelsel.base.canonical import parse_object, unb64url
-from stelsel.base.certificates import Certificate, KeyPair, PublicKey
+from stelsel.base.certificates import Certificate, KeyPair, PrivateKey, PublicKey
 from stelsel.base.errors import BadRequest, ConfigurationFault, Unauthenticated
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
@@ -26,6 +26,7 @@ VerifiedPayload = NewType("VerifiedPayload", dict[str, Any])
 """The payload of a signature that was checked; nothing else may be trusted."""
 
 _CURVE_ALGORITHM = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_RSA_ALGORITHMS = ("RS256", "RS384", "RS512")
 _SMALLEST_RSA = 2048
 """Bits (RFC 7518, section 3.3)."""
 
@@ -37,23 +38,17 @@ class Signer:
     """
 
     def __init__(self, keypair: KeyPair, algorithms: Sequence[str] = ALGORITHMS) -> None:
-        pem = keypair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        self.certificate = keypair.certificate
-        self.algorithm: str
-        self._key: ECKey | RSAKey
-        wanted: tuple[str, ...]
-        if isinstance(keypair.key, ec.EllipticCurvePrivateKey):
-            wanted = (_CURVE_ALGORITHM.get(keypair.key.curve.name, ""),)
-            self._key = ECKey.import_key(pem)
-        else:
-            wanted = ("RS256", "RS384", "RS512") if keypair.key.key_size >= _SMALLEST_RSA else ()
-            self._key = RSAKey.import_key(pem)
-        self.algorithm = next((each for each in algorithms if each in wanted), "")
+        key = keypair.key
+        self.algorithm = next((each for each in algorithms if _goes_with(each, key)), "")
         if not self.algorithm:
             raise ConfigurationFault(
                 f"{keypair.key_file}: the group allows no signatures with this kind of key (key peer.key)",
                 next_step=f"use a key for one of {', '.join(algorithms)}; an RSA key has {_SMALLEST_RSA} bits or more",
             )
+        self.certificate = keypair.certificate
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        elliptic = isinstance(key, ec.EllipticCurvePrivateKey)
+        self._key: ECKey | RSAKey = ECKey.import_key(pem) if elliptic else RSAKey.import_key(pem)
 
     def sign(self, payload: bytes, **header: Any) -> str:
         """The compact JWS of `payload`."""
@@ -90,17 +85,19 @@ def verify(
     if thumbprint(str(header.get("x5t#S256"))) != certificate.thumbprint or "crit" in header:
         raise Unauthenticated("the signature names another certificate")
     key = certificate.public_key()
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        fits = header["alg"] == _CURVE_ALGORITHM.get(key.curve.name)
-    else:
-        fits = header["alg"].startswith("RS") and key.key_size >= _SMALLEST_RSA
-    if not fits:
+    if not _goes_with(header["alg"], key):
         raise Unauthenticated("the signature's algorithm does not go with the key of its certificate")
     try:
         jws.deserialize_compact(compact, public_jwk(key), algorithms=list(ALGORITHMS))
     except (JoseError, ValueError) as error:
         raise Unauthenticated("the signature does not match its content") from error
     return VerifiedPayload(payload)
+
+
+def _goes_with(algorithm: str, key: PrivateKey | PublicKey) -> bool:
+    if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
+        return algorithm == _CURVE_ALGORITHM.get(key.curve.name)
+    return algorithm in _RSA_ALGORITHMS and key.key_size >= _SMALLEST_RSA
 
 
 def public_jwk(key: PublicKey) -> ECKey | RSAKey:

@@ -47,6 +47,8 @@ class RevocationLists:
         self._grace = grace
         self._seen: dict[Path, tuple[int, int]] = {}
         self._lists: dict[bytes, RevocationList] = {}
+        self.generation = 0
+        """Goes up with every reading that found a change: connections made before it must be looked at again."""
         self.troubles: tuple[str, ...] = ()
         """What could not be used at the last reading, for the operator."""
         if not path.exists():
@@ -106,6 +108,7 @@ class RevocationLists:
             if issuer not in found or found[issuer].made < known.made:
                 found[issuer] = known
         self._lists, self.troubles = found, tuple(troubles)
+        self.generation += 1
         return True
 
     def _files(self) -> list[Path]:

@@ -65,6 +65,8 @@ class Outway(Gateway):
         self._settings = settings
         self._tls = keypair.client_context(anchors)
         self._pools: dict[tuple[str, str], Pool] = {}
+        self._retired: list[Pool] = []
+        self._generation = anchors.revocations.generation if anchors.revocations is not None else 0
         self._hosts: dict[str, bytes] = {}
         self._table: RoutingTable | None = None
         agreements.on_change(self._forget_table)
@@ -75,12 +77,21 @@ class Outway(Gateway):
 
     async def stop(self, drain_seconds: float = 5.0) -> None:
         await super().stop(drain_seconds)
-        for pool in self._pools.values():
+        for pool in (*self._pools.values(), *self._retired):
             pool.close()
 
     def tidy(self, now: float) -> None:
+        lists = self._tls.anchors.revocations
+        if lists is not None and lists.generation != self._generation:
+            # An inway's certificate may have been revoked: requests from now on go over new connections.
+            self._generation = lists.generation
+            self._retired += self._pools.values()
+            self._pools = {}
         for pool in self._pools.values():
             pool.tidy(now)
+        for pool in self._retired:
+            pool.tidy(float("inf"))
+        self._retired = [pool for pool in self._retired if pool.size]
 
     def admit(self, connection: ClientConnection, transport: asyncio.Transport) -> bool:
         del connection, transport
