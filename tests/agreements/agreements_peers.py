@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stelsel.agreements.api import routes
+from stelsel.agreements.dialect import USUAL, Dialect
 from stelsel.agreements.gate import Gate
 from stelsel.agreements.group import Group
 from stelsel.agreements.service import Agreements
@@ -49,6 +50,8 @@ class Peer:
     services: tuple[str, ...] = ()
     gate: Gate | None = None
     clock: Clock = field(default_factory=SystemClock)
+    dialect: Dialect = USUAL
+    catch_up_interval: float = 0
     wrap: Middleware | None = None
     """Puts something between the network and the manager, such as a thief of answers."""
     agreements: Agreements = field(init=False)
@@ -77,6 +80,9 @@ class Peer:
             inway_address=f"https://localhost:{self.port + 1}" if self.services else None,
             services=tuple(Service(name=name, endpoint="http://127.0.0.1:1") for name in self.services),
             gate=self.gate,
+            dialect=self.dialect,
+            extensions={"EXTENSION_TRANSACTION_LOGGING": "1.1.0"},
+            catch_up_interval=self.catch_up_interval,
         )
         return self.agreements
 
