@@ -276,6 +276,7 @@ class Node:
             clock=self.clock,
             where=str(body.get("service")),
             fields=tuple(str(field) for field in body.get("fields", ())),
+            ask_version=self._managing().version_of,
         )
         return [step.to_json() for step in steps]
 

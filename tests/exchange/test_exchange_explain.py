@@ -64,12 +64,58 @@ def test_each_fault_is_named(play: Play) -> None:
 
 def test_an_agreement_that_is_not_in_force_is_said_why(play: Play) -> None:
     async def scenario(world: World) -> None:
-        for state in (State.PROPOSED, State.REVOKED, State.REJECTED, State.EXPIRED):
+        for state in (State.REVOKED, State.REJECTED, State.EXPIRED):
             world.agreements.put(an_agreement("plain", world.municipality, state=state))
             assert failing(await ask(world, "plain")) == ["in force"]
+        world.agreements.put(an_agreement("plain", world.municipality, state=State.PROPOSED))
+        steps = await ask(world, "plain")
+        assert failing(steps) == ["signatures"]
+        assert "not every party" in steps["signatures"].detail
         world.agreements.put(an_agreement("plain", world.municipality))
         steps = await ask(world, "plain", clock=SetClock(0.0))
         assert "in force" in failing(steps)
+
+    play(scenario)
+
+
+def test_a_signature_that_can_no_longer_be_verified_is_said_apart_from_one_that_is_missing(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        now = SystemClock().now()
+        for state in (State.PROPOSED, State.VALID):
+            ended = an_agreement("plain", world.municipality, state=state, signatures_hold_until=now - 60)
+            world.agreements.put(ended)
+            steps = await ask(world, "plain")
+            assert failing(steps) == ["signatures"]
+            assert "expired on" in steps["signatures"].detail
+            assert "sign again" in steps["signatures"].next_step
+        world.agreements.put(an_agreement("plain", world.municipality, signatures_hold_until=now + 86_400 * 3.5))
+        steps = await ask(world, "plain")
+        assert failing(steps) == []
+        assert "in 3 days" in steps["signatures"].detail
+
+    play(scenario)
+
+
+def test_another_version_of_fsc_is_told_but_does_not_fail_the_call_by_itself(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        async def says(version: str) -> Step:
+            async def ask_version(peer_id: str) -> str:
+                assert peer_id == REGISTER
+                if not version:
+                    raise Forbidden("not today")
+                return version
+
+            steps = await ask(world, "plain", ask_version=ask_version)
+            assert failing(steps) == []
+            return steps["version"]
+
+        assert (await says("2.0.0")).ok is True
+        other = await says("1.1.2\n\u202e")
+        assert other.ok is None
+        assert other.next_step
+        assert "1.1.2" in other.detail
+        assert other.detail.isprintable()
+        assert "not today" in (await says("")).detail
 
     play(scenario)
 

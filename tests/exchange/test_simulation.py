@@ -207,7 +207,8 @@ def test_a_certificate_takes_along_all_that_was_signed_with_it() -> None:
 def test_what_ends_before_the_certificate_is_told_apart() -> None:
     one = agreement(not_after=int(NOW) + 10 * DAY)
     event = certificate_expiry(contract(one), [contract(one)], NOW)
-    assert only(simulate(event, [one], tally([record()], US), NOW, 30)).ends_before
+    flow = only(simulate(event, [one], tally([record()], US), NOW, 30))
+    assert (flow.outcome, flow.breaking, flow.calls) == ("ends before", 0, 1)
 
 
 def test_a_call_without_fields_goes_on_under_an_agreement_that_limits_nothing() -> None:

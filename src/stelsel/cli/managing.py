@@ -25,13 +25,13 @@ def diff(selector: Selector, *, node: NodeFile = DEFAULT_NODE, json: AsJson = Fa
     if json:
         output.as_json(found)
         return
-    marks = {"widens": "[bold red]WIDER[/bold red]", "narrows": "[green]smaller[/green]", "differs": "other"}
+    marks = {"widens": "[bold red]WIDER[/bold red]  ", "narrows": "[green]smaller[/green]", "differs": "other  "}
     for grant in found["grants"]:
         against = f"against {output.short(grant['against'])}" if grant["against"] else "new: no other one runs"
         output.say(f"[bold]{output.plain(grant['service'])}[/bold] ({against})")
         for change in grant["changes"]:
             output.say(f"  {marks[change['effect']]}  {output.plain(change['nl'])}")
-            output.say(f"  [dim]{output.plain(change['en'])}[/dim]")
+            output.say(f"           [dim]{output.plain(change['en'])}[/dim]")
         if not grant["changes"]:
             output.say("  Er verandert niets. [dim]Nothing changes.[/dim]")
     _approval(found)
@@ -194,7 +194,7 @@ def _flow(flow: dict[str, Any]) -> tuple[Any, ...]:
         flow["service"],
         flow["consumer_name"],
         flow["provider_name"],
-        flow["outcome"] + (" (over by then)" if flow["ends_before"] else ""),
+        flow["outcome"],
         flow["calls"],
         flow["calls_a_day"],
         flow["breaking"],

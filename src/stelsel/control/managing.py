@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from stelsel.agreements.service import Agreements
 from stelsel.agreements.stored import StoredContract
 from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.base.clock import Clock
-from stelsel.base.errors import BadRequest, Conflict
+from stelsel.base.errors import BadRequest, Conflict, Unavailable
 from stelsel.control import in_motion
 from stelsel.control.api import Command, Json
 from stelsel.control.selectors import find
@@ -54,7 +55,7 @@ class Managing:
         """What a contract changes against what runs, and whether it would be accepted without anyone looking."""
         contracts = self.agreements.contracts()
         stored = find(contracts, _text(body, "selector"))
-        found = differences(stored, contracts, self.clock.now())
+        found = await asyncio.to_thread(differences, stored, contracts, self.clock.now())
         return {
             "content_hash": stored.content_hash,
             "state": stored.state.value,
@@ -94,7 +95,7 @@ class Managing:
         event = _event(stored, contracts, body, now)
         live = [agreement.grant_hash for agreement in event.agreements if agreement.holds(now)]
         uses = await uses_of(self.ledger, live, self.agreements.peer_id, now, days)
-        flows = simulate(event, self.agreements.agreements(), uses.by_grant, now, days)
+        flows = await asyncio.to_thread(simulate, event, self.agreements.agreements(), uses.by_grant, now, days)
         names = self.agreements.peer_names()
         return {
             "content_hash": stored.content_hash,
@@ -110,7 +111,8 @@ class Managing:
         """What ends soon."""
         days, urgent = _number(body, "days", 90, 36_500), _number(body, "urgent_days", URGENT_DAYS, 36_500)
         now, lists = self.clock.now(), self.anchors.revocations
-        found = expiring(
+        found = await asyncio.to_thread(
+            expiring,
             self.agreements.contracts(),
             own_certificates(self.keypair, self.anchors),
             lists.lists() if lists is not None else (),
@@ -130,6 +132,13 @@ class Managing:
         del body
         seen = await in_motion.examine(self.agreements, self.ledger, self.anchors, self.clock, self.inway_address)
         return [observation.to_json() for observation in seen]
+
+    async def version_of(self, peer_id: str) -> str:
+        """Which FSC a peer's manager says that it speaks. Raises `Unavailable`."""
+        answer = await in_motion.ask(self.agreements, peer_id, self.clock)
+        if answer.trouble:
+            raise Unavailable(answer.trouble)
+        return answer.version
 
     def _verdict(self, stored: StoredContract) -> Verdict:
         return self.agreements.verdict(stored.content_hash)
@@ -172,7 +181,7 @@ def _check_not_waiting(stored: StoredContract, contracts: list[StoredContract]) 
         if newer and other.state is State.PROPOSED and {relation(grant) for grant in other.contract.grants} == wanted:
             start = other.content_hash.rpartition("$")[2][:12]
             raise Conflict(
-                f"a newer proposal of the same waits already ({start})",
+                f"a newer proposal between the same peers about the same service waits already ({start})",
                 next_step=f"have it signed, or take it away with: stelsel agreement reject {start}",
             )
 

@@ -37,7 +37,7 @@ def examine(file: Path, now: float) -> tuple[NodeSettings | None, list[Observati
         group = read_toml(settings.group, Group)
     except Fault as fault:
         return None, [_trouble("settings", fault)]
-    seen = [Observation("settings", True, f"{file} and {settings.group} can be used")]
+    seen = [Observation("settings", True, f"{file} and {settings.group.resolve()} can be used")]
     seen += _identity(settings, group, now)
     seen += [judge_mode("private key", settings.peer.key, _mode(settings.peer.key))]
     if settings.data.exists():
@@ -207,12 +207,12 @@ def smells(settings: NodeSettings) -> Iterator[Observation]:
     found = list(_smells(settings))
     if local:  # a country on one machine: what is unsafe anywhere else is the point of it
         for detail, _ in found:
-            yield Observation("settings", None, f"{detail}; well enough on one machine")
+            yield Observation("unusual settings", None, f"{detail}; well enough on one machine")
         return
     for detail, step in found:
-        yield Observation("settings", False, detail, step)
+        yield Observation("unusual settings", False, detail, step)
     if not found:
-        yield Observation("settings", True, "nothing in them is unusual")
+        yield Observation("unusual settings", True, "none")
 
 
 def _smells(settings: NodeSettings) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,12 @@ request to the service.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stelsel.agreements.agreement import Agreement
+from stelsel.agreements.agreement import Agreement, State
+from stelsel.agreements.dialect import FSC_VERSION
 from stelsel.agreements.services import Service
 from stelsel.agreements.tokens import TokenClaims
 from stelsel.base.certificates import Certificate
@@ -54,11 +55,35 @@ def judge(route: Route, certificate: Certificate, asked: DataRequest, now: float
         )
         return
     yield Step("agreement", True, f"{agreement.grant_hash[:24]}… with {agreement.provider}, {inert(agreement.service)}")
-    yield _state(agreement, now)
+    signed = _signatures(agreement, now)
+    yield signed
+    yield _state(agreement, now) if signed.ok else Step("in force", None, "not while it is not signed")
     yield _terms(agreement)
     yield _fields(agreement, asked, now)
     yield _key(agreement, certificate)
     yield _certificate(certificate, now)
+
+
+def _signatures(agreement: Agreement, now: float) -> Step:
+    """Whether every party's signature is there and can still be verified (FSC Core 3.2.1, 4.2.7)."""
+    until, name = agreement.signatures_hold_until, "signatures"
+    if agreement.state not in {State.PROPOSED, State.VALID}:
+        return Step(name, True, "they do not matter any more")
+    if 0 < until <= now:
+        return Step(
+            name,
+            False,
+            f"a certificate that it was signed with expired on {moment(until)}",
+            "have that party renew its certificate and sign again (stelsel agreement sign-again at a Stelsel node); "
+            "see who with: stelsel radar",
+        )
+    if agreement.state is State.PROPOSED:
+        step = "see for whom it waits, or who refused it and why: stelsel agreement list"
+        return Step(name, False, "not every party has signed", step)
+    if until - now < _SOON:
+        days = int((until - now) / _DAY)
+        return Step(name, True, f"all are there; one cannot be verified any more in {days} days: see stelsel radar")
+    return Step(name, True, "all are there, and can be verified")
 
 
 def _state(agreement: Agreement, now: float) -> Step:
@@ -68,7 +93,7 @@ def _state(agreement: Agreement, now: float) -> Step:
     plain = Service.model_validate({"name": agreement.service, "endpoint": "http://outway"})
     decision = decide(plain, agreement, DataRequest((), (), ()), now)
     steps = {
-        Reason.NOT_IN_FORCE: "wait until every party has signed, or ask why it was refused: stelsel agreement show",
+        Reason.NOT_IN_FORCE: "ask why it was refused, and propose a new agreement: stelsel agreement propose",
         Reason.NOT_YET: f"wait until {moment(agreement.not_before)}",
     }
     return Step(
@@ -143,6 +168,26 @@ def judge_clock(claims: TokenClaims, now: float) -> Step:
     )
 
 
+AskVersion = Callable[[str], Awaitable[str]]
+"""Which FSC the manager of a peer says that it speaks, by peer id. Raises a `Fault` when it cannot be asked."""
+
+
+async def _version(provider: str, ask: AskVersion) -> Step:
+    """Another version does not stop a call by itself, but it is why tokens and contracts are refused."""
+    try:
+        theirs = inert(await ask(provider), 40)
+    except Fault as fault:
+        return Step("version", None, f"the provider's manager cannot be asked: {inert(fault.detail)}")
+    if theirs != FSC_VERSION:
+        return Step(
+            "version",
+            None,
+            f"the provider speaks FSC {theirs}, we speak {FSC_VERSION}: it may refuse tokens and contracts",
+            "agree with the provider when to move to the same version",
+        )
+    return Step("version", True, f"both speak FSC {theirs}")
+
+
 _LATER = ("token", "clock", "provider reachable")
 
 
@@ -155,6 +200,7 @@ async def explain(
     where: str,
     fields: tuple[str, ...] = (),
     search_parameters: tuple[str, ...] = (),
+    ask_version: AskVersion | None = None,
 ) -> list[Step]:
     """Every step of the way to `where` (an alias, `provider peer id/service`, or a grant hash), until one fails."""
     now = clock.now()
@@ -165,6 +211,8 @@ async def explain(
     steps = list(judge(route, certificate, DataRequest(fields, search_parameters), now))
     if any(step.ok is False for step in steps) or route.agreement is None:
         return [*steps, *_not_reached(_LATER)]
+    if ask_version is not None:
+        steps.append(await _version(route.provider, ask_version))
     try:
         token = await agreements.token(route.agreement.grant_hash)
     except Fault as fault:

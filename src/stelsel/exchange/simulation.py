@@ -21,7 +21,8 @@ from stelsel.ledger.record import Record
 from stelsel.privacy.decision import decide
 from stelsel.privacy.request import DataRequest
 
-Outcome = Literal["unused", "goes on", "breaks in part", "breaks"]
+Outcome = Literal["unused", "goes on", "breaks in part", "breaks", "ends before"]
+"""`ends before`: the agreement is over by itself before it happens."""
 Asked = tuple[tuple[str, ...], tuple[str, ...]]
 """Fields and search parameters of a request."""
 
@@ -141,8 +142,6 @@ class Flow:
     """Milliseconds since the epoch."""
     instead: str
     """Grant hash of the agreement that would take its place; empty: there is none."""
-    ends_before: bool
-    """Whether the agreement is over by itself before it would happen."""
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -167,7 +166,9 @@ def _flow(event: Event, agreement: Agreement, others: list[Agreement], use: Use,
     at = max(event.at, now)
     breaking = sum(count for asked, count in use.ways.items() if not _allowed(left, asked, event.without_field, at))
     outcome: Outcome = "unused"
-    if use.calls:
+    if agreement.not_after <= event.at and event.at > now:
+        outcome, breaking = "ends before", 0
+    elif use.calls:
         outcome = "goes on" if not breaking else "breaks" if breaking == use.calls else "breaks in part"
     return Flow(
         grant_hash=agreement.grant_hash,
@@ -183,7 +184,6 @@ def _flow(event: Event, agreement: Agreement, others: list[Agreement], use: Use,
         refused=use.refused,
         last_use=use.last_ms or None,
         instead=instead.grant_hash if instead is not None else "",
-        ends_before=agreement.not_after <= event.at and event.at > now,
     )
 
 
