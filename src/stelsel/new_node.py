@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -50,8 +50,16 @@ security_contact = "mailto:security@{host}"
 """
 
 
-def make(folder: Path, *, peer_id: str, name: str, host: str, group: Path) -> Iterator[str]:
-    """Make a node's folder; yields what was made and what to do next. Raises `ConfigurationFault`, changing nothing."""
+@dataclass(frozen=True, slots=True)
+class NewNode:
+    """What was made, and what its maker does next, in that order."""
+
+    made: tuple[Path, ...]
+    next_steps: tuple[str, ...]
+
+
+def make(folder: Path, *, peer_id: str, name: str, host: str, group: Path) -> NewNode:
+    """Make a node's folder. Raises `ConfigurationFault`, changing nothing."""
     if not is_oin(peer_id):
         raise ConfigurationFault("an OIN has 20 digits", next_step="give the organisation's OIN with --peer-id")
     read_toml(group, Group)
@@ -79,6 +87,10 @@ def make(folder: Path, *, peer_id: str, name: str, host: str, group: Path) -> It
     (folder / "request.csr").write_bytes(request.public_bytes(Encoding.PEM))
     relative = os.path.relpath(group.resolve(), folder.resolve())
     (folder / "node.toml").write_text(_TEMPLATE.format(group=relative, host=host))
-    yield f"Made {folder}/key.pem, {folder}/request.csr and {folder}/node.toml."
-    yield f"Next step: have {folder}/request.csr signed by a trust anchor of the group; save it as certificate.pem."
-    yield f"Then: stelsel run {folder}/node.toml"
+    return NewNode(
+        made=(key_file, folder / "request.csr", folder / "node.toml"),
+        next_steps=(
+            f"have {folder}/request.csr signed by a trust anchor of the group; save it as {folder}/certificate.pem",
+            f"stelsel run {folder}/node.toml",
+        ),
+    )

@@ -36,10 +36,11 @@ def group(tmp_path: Path) -> Path:
     return file
 
 
-def _init(folder: Path, group: Path, peer_id: str = "00000099000000003000") -> subprocess.CompletedProcess[str]:
-    return _stelsel(
-        "init", str(folder), "--peer-id", peer_id, "--name", "Gemeente", "--host", "node.example", "--group", str(group)
-    )
+def _init(
+    folder: Path, group: Path, peer_id: str = "00000099000000003000", *more: str
+) -> subprocess.CompletedProcess[str]:
+    about = ("--peer-id", peer_id, "--name", "Gemeente", "--host", "node.example", "--group", str(group))
+    return _stelsel("init", str(folder), *about, *more)
 
 
 def test_init_makes_a_key_a_request_and_a_file_that_the_node_understands(tmp_path: Path, group: Path) -> None:
@@ -57,6 +58,21 @@ def test_init_makes_a_key_a_request_and_a_file_that_the_node_understands(tmp_pat
     run = _stelsel("run", str(tmp_path / "node" / "node.toml"))
     assert run.returncode == 1
     assert "certificate.pem" in run.stderr
+
+
+def test_init_tells_a_program_what_was_made_and_what_is_next(tmp_path: Path, group: Path) -> None:
+    made = _init(tmp_path / "node", group, "00000099000000003000", "--json")
+    assert made.returncode == 0, made.stderr
+    told = json.loads(made.stdout)
+    assert set(told) == {"made", "next_steps"}
+    assert {Path(file) for file in told["made"]} == set((tmp_path / "node").iterdir())
+    assert [step.split()[0] for step in told["next_steps"]] == ["have", "stelsel"]
+
+
+@pytest.mark.parametrize("flag", ["--json", "--log-json"])
+def test_run_logs_as_json_under_either_name_of_the_option(tmp_path: Path, flag: str) -> None:
+    refused = _stelsel("run", "nowhere.toml", flag, cwd=tmp_path)
+    assert (refused.returncode, "there is no such file" in refused.stderr) == (1, True)
 
 
 def test_init_changes_nothing_in_a_folder_that_is_not_empty(tmp_path: Path, group: Path) -> None:

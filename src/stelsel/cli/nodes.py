@@ -9,13 +9,15 @@ from cyclopts import Parameter
 
 from stelsel.base.errors import ConfigurationFault
 from stelsel.cli import output
-from stelsel.cli.options import settings_of
+from stelsel.cli.options import AsJson, settings_of
 
 
 def run(
     file: Annotated[Path, Parameter(help="The node's file.")] = Path("node.toml"),
     *,
-    log_json: Annotated[bool, Parameter(help="Log as JSON, for machines.", negative=())] = False,
+    log_json: Annotated[
+        bool, Parameter(name=["--log-json", "--json"], help="Log as JSON, for machines.", negative=())
+    ] = False,
     log_level: Annotated[str, Parameter(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the node of a file until it is asked to stop (Ctrl-C or SIGTERM); then finish what is under way.
@@ -39,6 +41,7 @@ def init(
     name: Annotated[str, Parameter(help="The organisation's name, as it must stand in the certificate.")],
     host: Annotated[str, Parameter(help="Host name on which peers reach this node.")],
     group: Annotated[Path, Parameter(help="The group's file, with its rules and trust anchors.")],
+    as_json: AsJson = False,
 ) -> None:
     """Make a new node: a private key, a request for its certificate, and a file with settings to start from.
 
@@ -46,8 +49,14 @@ def init(
     """
     from stelsel.new_node import make
 
-    for line in make(folder, peer_id=peer_id, name=name, host=host, group=group):
-        output.say(output.plain(line))
+    node = make(folder, peer_id=peer_id, name=name, host=host, group=group)
+    if as_json:
+        output.as_json({"made": [str(file) for file in node.made], "next_steps": list(node.next_steps)})
+        return
+    *files, last = (str(file) for file in node.made)
+    output.say(output.plain(f"Made {', '.join(files)} and {last}."))
+    for number, step in enumerate(node.next_steps):
+        output.say(output.plain(f"{'Then' if number else 'Next step'}: {step}"))
 
 
 def demo(

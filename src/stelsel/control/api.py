@@ -197,7 +197,10 @@ def _proposal(body: Json) -> ConnectionProposal | PublicationProposal:
         raise BadRequest("a proposal names a service and a number of days from 1 to 3650")
     delegator = _text(body, "delegator")
     if "peer_id" not in body:
-        about: Json = {"description": str(body.get("description", "")), "personal": bool(body.get("personal"))}
+        personal = body.get("personal", False)
+        if not isinstance(personal, bool):  # the text "false" would count as true
+            raise BadRequest("personal must be true or false")
+        about: Json = {"description": str(body.get("description", "")), "personal": personal}
         if delegator is None:
             return PublicationProposal(service, days=days, **about)
         return DelegatedPublicationProposal(service, days=days, delegator=delegator, **about)
