@@ -154,6 +154,6 @@ def _whole(request: Request, name: str) -> int | None:
 
 
 def _number(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= _LARGEST // 1000):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= _LARGEST):
         raise BadRequest(f"{name} must be a whole number, not negative")
     return int(text)
