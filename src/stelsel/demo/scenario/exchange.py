@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import time
 
 from stelsel.demo.cast import BOUWER, GEMEENTE, REGISTER, Actor
+from stelsel.demo.scenario.browser import Visitor
 from stelsel.demo.scenario.calls import ask_inway, ask_outway, leaves, question, token_of
 from stelsel.demo.scenario.play import Evidence, Story, expect
 from stelsel.privacy.paths import covered
@@ -25,7 +27,28 @@ def ask(story: Story) -> Evidence:
     }
     expect(not outside and not missing, "exactly the agreed fields", f"beside: {outside}, missing: {missing}")
     story.transaction_id = answer.headers["fsc-transaction-id"]
-    return {"status": 200, "values": len(got), "outside the agreement": 0, "transaction": story.transaction_id}
+    verdict = _fill_in_the_form(story)
+    return {
+        "status": 200,
+        "values": len(got),
+        "outside the agreement": 0,
+        "the page for the official": verdict,
+        "transaction": story.transaction_id,
+    }
+
+
+def _fill_in_the_form(story: Story) -> str:
+    """An official fills in the form of the municipality's application; gives what the page says of a permit."""
+    verdict = "Een vergunning kan"
+    with Visitor() as official:
+        official.go(f"{story.country.application(GEMEENTE)}/")
+        official.forms[0].fields["burgerservicenummer"] = story.resident.burgerservicenummer
+        page = html.unescape(official.press("Vraag het bevolkingsregister").text)
+    shown = " ".join(page.partition("<main")[2].split())
+    expect(f">{verdict}<" in shown, f"the page says: {verdict}", shown[:1500])
+    expect(story.resident.name in shown, "the page names the resident", shown[:1500])
+    expect(story.resident.burgerservicenummer not in page, "without the number on the page")
+    return verdict
 
 
 def ask_too_much(story: Story) -> Evidence:
@@ -49,14 +72,19 @@ def strangers(story: Story) -> Evidence:
     """The company has no agreement: refused. A token of the municipality is no use with the company's certificate."""
     body = question(story, ("naam.volledigeNaam",))
     without = ask_outway(story, BOUWER, f"{REGISTER.peer_id}/personen/personen", body)
-    expect(without.status_code in (400, 403, 404), "no agreement, no call", f"{without.status_code} {without.text}")
+    expect(without.status_code == 403, "no agreement: 403", f"{without.status_code} {without.text}")
+    reason = without.json().get("reason")
+    expect(reason == "no-agreement", "with the reason", without.text)
+    rows = _records(story, BOUWER, without.headers["fsc-transaction-id"])
+    expect(rows and not any(row.get("allowed") for row in rows), f"{BOUWER.name} recorded the refusal", rows)
+    expect({row["reason"] for row in rows} == {reason}, "with the same reason", rows)
     bare = ask_inway(story, BOUWER, None, body)
     expect(bare.headers.get("fsc-error-code") == "ERROR_CODE_ACCESS_TOKEN_MISSING", "a token is asked", bare.text)
     stolen = ask_inway(story, BOUWER, token_of(story, GEMEENTE, story.grant_hash), body)
     expect(stolen.status_code == 401, "a token is bound to its certificate", f"{stolen.status_code} {stolen.text}")
     expect(stolen.headers.get("fsc-error-code") == "ERROR_CODE_ACCESS_TOKEN_INVALID", "the FSC code", stolen.headers)
     return {
-        "without agreement": without.status_code,
+        "without agreement": f"{without.status_code} {reason}, recorded by {BOUWER.name}",
         "without token": bare.headers["fsc-error-code"],
         "with a stolen token": stolen.headers["fsc-error-code"],
     }

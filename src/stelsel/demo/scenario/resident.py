@@ -5,12 +5,17 @@ from __future__ import annotations
 import html
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
-from stelsel.demo.cast import GEMEENTE, REGIE, UITKERING
+from stelsel.demo.cast import GEMEENTE, REGIE, REGISTER, UITKERING
 from stelsel.demo.scenario.browser import Visitor
 from stelsel.demo.scenario.play import Evidence, Story, expect
 from stelsel.privacy.fields import in_words
+
+_MONTHS = ["januari", "februari", "maart", "april", "mei", "juni"]
+_MONTHS += ["juli", "augustus", "september", "oktober", "november", "december"]
 
 
 def sees_each_use(story: Story) -> Evidence:
@@ -29,10 +34,13 @@ def sees_each_use(story: Story) -> Evidence:
     told |= {f"field {number}": words for number, words in enumerate(in_words(story.terms.fields, "nl"))}
     for what, words in told.items():
         expect(words in text, f"the page tells {what}: {words}", _excerpt(text))
+    entry = next((part for part in text.split('<li class="use') if story.transaction_id in part), "")
+    when = [moment for moment in _moments(story) if moment in entry]
+    expect(when, f"this use is told with its moment, {_moments(story)}", " ".join(entry.split())[:1500])
     expect(story.resident.burgerservicenummer not in page, "without her number on the page")
     expect(answer.headers["content-type"].startswith("application/json"), "a receipt to download", answer.headers)
     story.receipt = answer.content
-    return {"who": GEMEENTE.name, "why": story.terms.purpose, "article": story.terms.legal_basis.article}
+    return {"when": when[0]} | {name: told[name] for name in ("who", "why", "article")}
 
 
 def proves_it_offline(story: Story) -> Evidence:
@@ -58,6 +66,16 @@ def log_in(story: Story, visitor: Visitor) -> str:
     visitor.go(f"{story.country.web(REGIE)}/inloggen?terug=/mijn-gegevens")
     visitor.press(story.resident.name)
     return visitor.page.text if visitor.page is not None else ""
+
+
+def _moments(story: Story) -> list[str]:
+    """When each side recorded the story's exchange, in Dutch words and Dutch time: 23 november 2026, 14.05 uur."""
+    told = []
+    for actor in (GEMEENTE, REGISTER):
+        (row, *_) = story.country.control(actor).post("/log", {"transaction_id": story.transaction_id})
+        moment = datetime.fromtimestamp(row["time"] / 1000, tz=ZoneInfo("Europe/Amsterdam"))
+        told.append(f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}, {moment:%H.%M} uur")
+    return told
 
 
 def _verify(receipt: Path, anchors: Path) -> subprocess.CompletedProcess[str]:
