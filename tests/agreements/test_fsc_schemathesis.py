@@ -263,13 +263,13 @@ def test_contents_that_are_good_on_paper_are_taken_in_or_refused_for_a_reason_wh
     signer = Signer(asker.manager.keypairs[CONSUMER])
     answers: dict[int, int] = {}
 
-    @settings(few, max_examples=40)
+    @settings(few, max_examples=50)
     @given(
         case=asker.operation("manager", "/contracts", "POST").as_strategy(
             generation_mode=schemathesis.GenerationMode.POSITIVE
         ),
         now=st.booleans(),
-        peers=st.lists(st.sampled_from((PROVIDER, CONSUMER)), min_size=20, max_size=20),
+        peers=st.permutations((PROVIDER, CONSUMER)),
         then=st.sampled_from(("accept", "reject", "revoke")),
     )
     def ask(case: Any, now: bool, peers: list[str], then: signatures.SignatureType) -> None:
@@ -295,7 +295,7 @@ def test_contents_that_are_good_on_paper_are_taken_in_or_refused_for_a_reason_wh
         assert (answer.status_code == 201) == (response.status_code == 201)
 
     ask()
-    assert set(answers) == {201, 422}
+    assert {201, 422} <= set(answers), answers  # 400: a number in the properties that is none in I-JSON
 
 
 def _make_ours(content: dict[str, Any], peers: Iterator[str], now: int | None, manager: Manager) -> None:
@@ -304,17 +304,11 @@ def _make_ours(content: dict[str, Any], peers: Iterator[str], now: int | None, m
     if now is not None:
         content["created_at"] = now - 5
         content["validity"] = {"not_before": now - 5, "not_after": now + 86_400}
-
-    def peer(part: Any) -> None:
-        if isinstance(part, dict):
-            for name, value in part.items():
-                if name == "peer_id":
-                    part[name] = next(peers)
-                elif name == "name":
-                    part[name] = "adressen"
-                elif name != "properties":
-                    peer(value)
-
+    del content["grants"][2:]
     for grant in content["grants"]:
-        peer(grant["data"])
-    del content["grants"][3:]
+        data = grant["data"]
+        for member in sorted({"outway", "service", "directory", "delegator"} & data.keys()):
+            data[member]["peer_id"] = next(peers)
+        data["service"]["name"] = "adressen"
+        if "delegator" in data["service"]:
+            data["service"]["delegator"]["peer_id"] = next(peers)
