@@ -242,7 +242,6 @@ class Node:
         return Managing(
             agreements=self.agreements,
             ledger=self.ledger,
-            keypair=self.keypair,
             anchors=self.anchors,
             clock=self.clock,
             inway_address=inway.address if inway else None,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,8 @@ from stelsel.agreements.contract import parse
 from stelsel.agreements.signatures import Signature
 from stelsel.agreements.stored import StoredContract
 from stelsel.agreements.terms import Terms
+from stelsel.base.certificates import KeyPair
+from stelsel.base.clock import SetClock
 from stelsel.base.errors import Unprocessable
 from stelsel.exchange.simulation import (
     Flow,
@@ -24,7 +29,9 @@ from stelsel.exchange.simulation import (
     simulate,
     tally,
 )
+from stelsel.exchange.uses import uses_of
 from stelsel.ledger.record import Record
+from stelsel.ledger.service import Ledger
 
 NOW = 1_800_000_000.0
 DAY = 86_400
@@ -224,6 +231,30 @@ def test_more_ways_of_asking_than_are_told_apart_count_as_breaking(monkeypatch: 
     one = agreement()
     uses = tally([record(("naam",)), record(("leeftijd",))], US)
     assert only(simulate(field_gone(contract(one), "naam", NOW), [one], uses, NOW, 30)).breaking == 2
+
+
+def test_more_records_than_are_read_are_told_and_the_newest_count(
+    tmp_path: Path, new_keypair: Callable[..., KeyPair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stelsel.exchange.uses._PAGE", 10)
+
+    async def scenario() -> None:
+        ledger = Ledger(folder=tmp_path, keypair=new_keypair(US), clock=SetClock(NOW))
+        await ledger.start()
+        try:
+            for number in range(40):
+                await ledger.append(record(("leeftijd",) if number < 15 else ("naam",), days_ago=20 - number / 4))
+            await ledger.append(record(days_ago=31))
+            whole = await uses_of(ledger, ["$1$3$1", "$1$3$1"], US, NOW, 30)
+            assert (whole.by_grant["$1$3$1"].calls, whole.complete) == (40, True)
+            part = await uses_of(ledger, ["$1$3$1"], US, NOW, 30, most=25)
+            assert not part.complete
+            assert part.by_grant["$1$3$1"].calls == 25
+            assert (await uses_of(ledger, [], US, NOW, 30)).by_grant == {}
+        finally:
+            await ledger.stop()
+
+    asyncio.run(scenario())
 
 
 _STEPS = st.sampled_from(["a", "b", "c"])
