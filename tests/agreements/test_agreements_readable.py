@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 
 from stelsel.agreements.agreement import Agreement, State
 from stelsel.agreements.contract import parse
+from stelsel.agreements.external_contract import ExternalContract
 from stelsel.agreements.group import Group
-from stelsel.agreements.proposals import ConnectionProposal, PublicationProposal, content_of
+from stelsel.agreements.proposals import (
+    ConnectionProposal,
+    DelegatedPublicationProposal,
+    PublicationProposal,
+    content_of,
+)
 from stelsel.agreements.readable import duration_in_words, field_in_words, sentences
 from stelsel.agreements.terms import Terms
 
@@ -100,3 +106,30 @@ def test_fields_and_durations_are_said_as_people_say_them() -> None:
     assert duration_in_words("P1Y") == "1 jaar"
     assert duration_in_words("P2Y6M1D") == "2 jaar, 6 maanden en 1 dag"
     assert duration_in_words("P2Y6M1D", "en") == "2 years, 6 months and 1 day"
+
+
+HOSTILE = ExternalContract(reference="x\x1b[2J\u202e", delegator_id="9\n", delegator_name="<b>\nKlein")
+
+
+@pytest.mark.parametrize("language", ["nl", "en"])
+def test_who_acts_for_another_by_a_contract_outside_says_so_and_asks_for_a_person(
+    language: Any, terms: Terms, group: Group
+) -> None:
+    told = sentences(_agreement(terms, external_contract=HOSTILE), language, NAMES)
+    assert len(told) == len(sentences(_agreement(terms), language, NAMES)) + 2
+    assert any("Gemeente Zilverdam" in line and "<b>" in line for line in told)
+    for proposal in (
+        PublicationProposal("personen", external_contract=HOSTILE),
+        ConnectionProposal(PROVIDER, "personen", external_contract=HOSTILE),
+    ):
+        (grant,) = parse(content_of(proposal, group, PROVIDER, "0" * 64, 1_800_000_000)).grants
+        lines = sentences(grant, language, NAMES)
+        assert any("<b>" in line for line in lines)
+        assert not any(re.search(r"[\x00-\x1f\u202e]", line) for line in lines + told)
+
+
+def test_a_publication_on_behalf_of_another_says_so(group: Group) -> None:
+    proposal = DelegatedPublicationProposal("personen", delegator=CONSUMER)
+    (grant,) = parse(content_of(proposal, group, PROVIDER, "0" * 64, 1_800_000_000)).grants
+    assert "Bevolkingsregister doet dit namens Gemeente Zilverdam." in sentences(grant, "nl", NAMES)
+    assert "Bevolkingsregister does this on behalf of Gemeente Zilverdam." in sentences(grant, "en", NAMES)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from stelsel.agreements.agreement import Agreement, State
 from stelsel.agreements.contract import PUBLICATIONS, Grant
+from stelsel.agreements.external_contract import ExternalContract
 from stelsel.agreements.terms import Terms
 from stelsel.base.text import inert
 
@@ -108,6 +109,7 @@ def sentences(
     return [
         opening.format(**told),
         *_on_behalf(subject.consumer_delegator, subject.provider_delegator, language, names, told),
+        *_outside(subject.external_contract, consumer, language),
         *terms,
         _period(subject.not_before, subject.not_after, language),
         _STATES[language][subject.state],
@@ -175,15 +177,23 @@ def _grant(grant: Grant, language: Language, names: Mapping[str, str], say: Call
     provider, service = named(grant.provider, names), inert(grant.service, 100)
     if grant.type in PUBLICATIONS:
         directory = named(grant.directory or "", names)
-        if language == "nl":
-            return [f"{provider} zet de dienst ‘{service}’ in de gids van {directory}."]
-        return [f"{provider} puts the service ‘{service}’ in the directory of {directory}."]
+        puts = (
+            "{} zet de dienst ‘{}’ in de gids van {}."
+            if language == "nl"
+            else ("{} puts the service ‘{}’ in the directory of {}.")
+        )
+        return [
+            puts.format(provider, service, directory),
+            *_on_behalf(grant.delegator, None, language, names, {"consumer": provider, "provider": provider}),
+            *_outside(grant.external_contract(), provider, language),
+        ]
     consumer = named(grant.consumer or "", names)
     told = {"consumer": consumer, "provider": provider, "service": service}
     terms = grant.terms()
     return [
         _OPENINGS[language][State.PROPOSED].format(**told),
         *_on_behalf(grant.delegator, grant.service_delegator, language, names, told),
+        *_outside(grant.external_contract(), consumer, language),
         *([_NO_TERMS[language]] if terms is None else _terms(terms, language, consumer, say)),
     ]
 
@@ -198,6 +208,23 @@ def _on_behalf(
     template = "{} doet dit namens {}." if language == "nl" else "{} does this on behalf of {}."
     pairs = ((told["consumer"], consumer_delegator), (told["provider"], provider_delegator))
     return [template.format(who, named(delegator, names)) for who, delegator in pairs if delegator is not None]
+
+
+def _outside(contract: ExternalContract | None, who: str, language: Language) -> list[str]:
+    """That a peer says to act for another by a contract that no machine can check."""
+    if contract is None:
+        return []
+    delegator, reference = inert(contract.delegator_name, 120), inert(contract.reference, 300)
+    number = inert(contract.delegator_id, 40)
+    if language == "nl":
+        return [
+            f"{who} zegt dit te doen namens {delegator} ({number}), volgens het contract ‘{reference}’.",
+            "Een mens moet nagaan of dat contract er is en dit toestaat, voordat de afspraak wordt aanvaard.",
+        ]
+    return [
+        f"{who} says to do this on behalf of {delegator} ({number}), by the contract ‘{reference}’.",
+        "A person must see that this contract exists and allows it, before the agreement is accepted.",
+    ]
 
 
 def _period(not_before: float, not_after: float, language: Language) -> str:
