@@ -77,6 +77,12 @@ def test_terms_that_come_or_go_widen() -> None:
     assert ("terms", "added", "widens") in told(between(connection(None), connection(terms_with())))
 
 
+def test_terms_that_no_longer_limit_anything_widen_and_narrow_nothing() -> None:
+    found = between(connection(terms_with()), connection(terms_with(fields=[], search_parameters=[])))
+    assert ("terms", "changed", "widens") in told(found)
+    assert not any(change.effect == "narrows" for change in found)
+
+
 def test_a_property_that_is_not_ours_is_told_and_inert() -> None:
     content = deepcopy(connection(terms_with()).content)
     content["grants"][0]["data"]["properties"]["org.example\n\u202e"] = {"a": 1}
@@ -106,7 +112,10 @@ def test_it_is_held_against_the_newest_that_holds_between_the_same_peers_about_t
 def test_without_a_running_contract_all_that_is_asked_is_new() -> None:
     (found,) = differences(stored(connection(terms_with()), signed_by=(PROVIDER,)), [], NOW)
     assert found.against == ""
-    assert {change.after for change in found.changes} == {"naam.geslachtsnaam", "leeftijd", "burgerservicenummer"}
+    assert found.changes[0].what == "agreement"
+    assert {change.after for change in found.changes[1:]} == {"naam.geslachtsnaam", "leeftijd", "burgerservicenummer"}
+    (bare,) = differences(stored(connection(None), signed_by=(PROVIDER,)), [], NOW)
+    assert bare.widens
 
 
 def test_a_publication_has_a_diff_too() -> None:

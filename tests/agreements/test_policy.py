@@ -70,6 +70,7 @@ def test_by_default_nothing_is_accepted() -> None:
         (connection(terms_with(retention="P365D")), "kept too long"),  # not certainly shorter than a year
         (connection(terms_with(confidentiality="public")), "confidentiality"),
         (connection(None), "no terms"),
+        (connection(terms_with(fields=[], search_parameters=[])), "limit nothing"),
         (connection(terms_with(), days=101), "longer than 100 days"),
         (connection(terms_with(), not_before=int(NOW + 2 * DAY)), "longer than 100 days"),
         (connection(terms_with(), service="adressen"), "the service"),

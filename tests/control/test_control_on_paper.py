@@ -183,11 +183,17 @@ def test_all_listeners_are_looked_at(node: Path) -> None:
 
 def test_settings_that_are_seldom_meant_are_told_but_not_on_one_machine(node: Path) -> None:
     text = node.read_text() + '\n[portal]\nissuer = "https://login.example"\nclient_id = "g"\ndemo = true\n'
+    text += '[[agreements.approve]]\nname = "open"\npeers = ["*"]\nservices = ["a"]\nmaximum_days = 9\n'
     text += '\n[[services]]\nname = "a"\nendpoint = "http://10.0.0.7:80"\n'
     text = text.replace('address = "https://node.gemeente.example"\n', 'address = "http://node.gemeente.example"\n')
     node.write_text(text)
     found = " ".join(each.detail for each in smells(read_toml(node, NodeSettings)) if each.ok is False)
-    for part in ("plain http", "portal.demo", "goes plain HTTP over the network, to 10.0.0.7"):
+    for part in (
+        "plain http",
+        "the rule open lets any peer",
+        "portal.demo",
+        "goes plain HTTP over the network, to 10.0.0.7",
+    ):
         assert part in found
     node.write_text(text.replace("https://node.gemeente.example:8443", "https://localhost:8443"))
     assert all(each.ok is None for each in smells(read_toml(node, NodeSettings)))

@@ -33,7 +33,7 @@ class Change:
     """One difference. `before` and `after` are inert text; empty when it was not, or is no longer, there."""
 
     what: str
-    """field, search parameter, terms, purpose, legal basis, processing activity, retention, confidentiality,
+    """agreement, field, search parameter, terms, purpose, legal basis, processing activity, retention, confidentiality,
     validity, outway or property."""
     how: How
     effect: Effect
@@ -124,6 +124,8 @@ def changes(before: tuple[Contract, Grant] | None, after: tuple[Contract, Grant]
     """Every change from one grant to another of the same relation; from nothing when `before` is None."""
     contract, grant = after
     if before is None:
+        words = Words("Dit is nieuw: er loopt nog geen afspraak.", "This is new: no agreement runs yet.")
+        yield Change("agreement", "added", "widens", "", "", words)
         yield from _terms(None, grant.terms())
         return
     old_contract, old = before
@@ -157,53 +159,49 @@ def _terms(before: Terms | None, after: Terms | None, *, of_both: bool = False) 
             "Terms are added: data about people may now be asked, within those terms.",
         )
         yield Change("terms", "added", "widens", "", inert(after.purpose), words)
+    unlimited = before is not None and after.limits_nothing and not before.limits_nothing
+    if unlimited:
+        words = Words(
+            "Er staat niet meer in wat gevraagd mag worden: van een dienst die niet over mensen gaat is dat alles.",
+            "It no longer says which data may be asked: of a service that is not about people, all of them.",
+        )
+        yield Change("terms", "changed", "widens", "", "", words)
+    fewer: Effect = "differs" if unlimited else "narrows"
+    fields, parameters = (before.fields, before.search_parameters) if before else ((), ())
+    yield from _paths("field", fields, after.fields, Words("het gegeven", "the field"), fewer)
     yield from _paths(
-        "field",
-        before.fields if before else (),
-        after.fields,
-        ("het gegeven", "het gegeven"),
-        ("the field", "the field"),
-    )
-    yield from _paths(
-        "search parameter",
-        before.search_parameters if before else (),
-        after.search_parameters,
-        ("zoeken met", "zoeken met"),
-        ("searching by", "searching by"),
+        "search parameter", parameters, after.search_parameters, Words("zoeken met", "searching by"), fewer
     )
     if before is not None:
         yield from _circumstances(before, after)
 
 
-def _paths(
-    what: str, before: tuple[str, ...], after: tuple[str, ...], nl: tuple[str, str], en: tuple[str, str]
-) -> Iterator[Change]:
+def _paths(what: str, before: tuple[str, ...], after: tuple[str, ...], kind: Words, fewer: Effect) -> Iterator[Change]:
+    nl, en = kind.nl, kind.en
     for path in after:
         if path in before:
             continue
         said = field_in_words(path)
         if within(path, before):
             words = Words(
-                f"Apart genoemd: {nl[0]} ‘{said}’. Dat mocht al.", f"Named apart: {en[0]} ‘{said}’. It was allowed."
+                f"Apart genoemd: {nl} ‘{said}’. Dat mocht al.", f"Named apart: {en} ‘{said}’. It was allowed."
             )
             yield Change(what, "added", "differs", "", path, words)
         else:
-            yield Change(
-                what, "added", "widens", "", path, Words(f"Erbij: {nl[0]} ‘{said}’.", f"Added: {en[0]} ‘{said}’.")
-            )
+            yield Change(what, "added", "widens", "", path, Words(f"Erbij: {nl} ‘{said}’.", f"Added: {en} ‘{said}’."))
     for path in before:
         if path in after:
             continue
         said = field_in_words(path)
         if within(path, after):
             words = Words(
-                f"Niet meer apart genoemd: {nl[1]} ‘{said}’. Dat blijft mogen.",
-                f"No longer named apart: {en[1]} ‘{said}’. It stays allowed.",
+                f"Niet meer apart genoemd: {nl} ‘{said}’. Dat blijft mogen.",
+                f"No longer named apart: {en} ‘{said}’. It stays allowed.",
             )
             yield Change(what, "removed", "differs", path, "", words)
         else:
-            words = Words(f"Eraf: {nl[1]} ‘{said}’.", f"Removed: {en[1]} ‘{said}’.")
-            yield Change(what, "removed", "narrows", path, "", words)
+            words = Words(f"Eraf: {nl} ‘{said}’.", f"Removed: {en} ‘{said}’.")
+            yield Change(what, "removed", fewer, path, "", words)
 
 
 def _circumstances(before: Terms, after: Terms) -> Iterator[Change]:

@@ -171,8 +171,11 @@ def _what(grant: Grant, rule: ApprovalRule) -> Iterator[Words]:
         return
     if terms is not None:
         yield from _terms(terms, rule)
-    elif not rule.without_terms:
-        yield Words("Er staan geen voorwaarden in.", "There are no terms in it.")
+    if not rule.without_terms:
+        if terms is None:
+            yield Words("Er staan geen voorwaarden in.", "There are no terms in it.")
+        elif terms.limits_nothing:
+            yield Words("De voorwaarden beperken niets.", "The terms limit nothing.")
 
 
 def _terms(terms: Terms, rule: ApprovalRule) -> Iterator[Words]:

@@ -46,7 +46,9 @@ class ApprovalRule(Settings):
         description="algorithms that the other peer may sign with",
     )
     without_terms: bool = Field(
-        False, description="whether a grant without terms may pass: then nothing limits what is asked of the service"
+        False,
+        description="whether a grant may pass whose terms are absent or limit nothing: then anything may be asked of a "
+        "service that is not about people",
     )
     purposes: tuple[str, ...] = Field((), description="purposes that the terms may name, word for word", max_length=100)
     fields: tuple[FieldPath, ...] = Field((), description="fields that the terms may name at most", max_length=500)

@@ -72,6 +72,11 @@ class Terms(_Closed):
             raise ValueError("names the same thing twice")
         return value
 
+    @property
+    def limits_nothing(self) -> bool:
+        """Whether they name no field and no search parameter: a service that is not about people then gives all."""
+        return not self.fields and not self.search_parameters
+
     def to_properties(self) -> dict[str, Any]:
         """The `properties` object that carries these terms."""
         return {PROPERTY: self.model_dump(mode="json", exclude_none=True)}

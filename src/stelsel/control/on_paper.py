@@ -228,6 +228,9 @@ def _smells(settings: NodeSettings) -> Iterator[tuple[str, str]]:
         yield "the portal says that it is a demo: portal.demo is true", "remove portal.demo"
     if settings.steering.enabled and settings.steering.local_addresses:
         yield "peers can aim the steward's probes at our network: steering.local_addresses is true", "remove it"
+    for rule in settings.agreements.approve:
+        if "*" in rule.peers:
+            yield f"the rule {rule.name} lets any peer of the group connect without anyone looking", "name the peers"
     for service in settings.services:
         host = urlsplit(service.endpoint).hostname
         if host is not None and not is_loopback(host):
