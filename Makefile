@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEOPLE ?= 10000
+RUNS ?= 2000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help demo check-demo check-fsc test lint bench lock format pictures clean
+.PHONY: help demo check-demo check-fsc test lint fuzz bench lock format pictures clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,6 +31,9 @@ lint: $(VENV)/ready-dev ## formatting, style, types, and the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(VENV)/ready-dev ## live 2,000 lives of contracts between three peers over a bad network (RUNS=2000)
+	STELSEL_FUZZ=$(RUNS) $(BIN)/pytest -q --show-capture=no tests/agreements/test_fsc_state_machine.py
 
 bench: $(VENV)/ready-dev ## measure, into bench/out/*.json
 	$(BIN)/python tools/provide.py nginx

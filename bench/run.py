@@ -20,6 +20,7 @@ _OUT = _HERE / "out"
 _MEASUREMENTS = {
     "decisions": "one decision function, bare and as AuthZEN",
     "ledger": "records made durable",
+    "fsc": "the manager: contracts, tokens, and pages of long lists",
     "exchange": "the full chain against bare nginx-to-nginx mutual TLS",
 }
 

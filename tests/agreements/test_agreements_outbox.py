@@ -101,6 +101,26 @@ def test_a_refusal_is_kept_with_its_reason_and_a_mistake_holds_up_nobody(tmp_pat
     database.close()
 
 
+def test_a_refusal_because_our_certificates_could_not_be_fetched_is_not_for_good(tmp_path: Path) -> None:
+    database, heard = _database(tmp_path), []
+
+    async def send(delivery: Delivery) -> None:
+        heard.append(delivery.kind)
+        if len(heard) <= 2:
+            raise PeerRefused("no certificate", code="ERROR_CODE_SIGNATURE_VERIFICATION_FAILED")
+
+    async def scenario() -> None:
+        _queued(database, PEER)
+        outbox = Outbox(database, SystemClock(), send)
+        await outbox.start()
+        await _until_settled(database)
+        await outbox.stop()
+
+    asyncio.run(scenario())
+    assert [(d.status, d.attempts, d.reason) for d in _all(database)] == [("delivered", 3, "")]
+    database.close()
+
+
 def test_a_peer_that_does_not_answer_holds_up_no_other(tmp_path: Path) -> None:
     database, heard = _database(tmp_path), []
 

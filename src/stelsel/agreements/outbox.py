@@ -24,6 +24,10 @@ from stelsel.base.text import inert
 LONGEST_WAIT = 300.0
 """Seconds between two attempts at most (Digikoppeling 3.4.3)."""
 _FIRST_WAIT = 0.2
+_PERHAPS_LATER = "SIGNATURE_VERIFICATION_FAILED"
+"""End of the code of a refusal that need not be for good: the other side answers so too when it could not fetch our
+certificates (the OpenAPI's own example of it), and we may just be starting, or the network be down that way."""
+_PATIENCE = 300  # attempts, about a day, before such a refusal is taken to be for good
 _PARTING = 1.0  # seconds that a message under way gets when we stop
 _AT_ONCE = 16  # peers that are written to at the same time
 
@@ -129,14 +133,17 @@ class Outbox:
             await self._send(delivery)
             after = replace(delivery, status="delivered", attempts=attempts, reason="", evidence=[])
         except PeerRefused as refusal:
+            code = refusal.extra.get("code", "")
+            again = code.endswith(_PERHAPS_LATER) and attempts < _PATIENCE
             after = replace(
                 delivery,
-                status="refused",
+                status="pending" if again else "refused",
                 attempts=attempts,
+                next_attempt=self._clock.now() + wait_after(attempts, _random.random()),
                 reason=refusal.detail,
                 evidence=refusal.extra.get("evidence", []),
             )
-            _log.warning("refused", peer=delivery.peer_id, kind=delivery.kind, code=refusal.extra.get("code", ""))
+            _log.warning("refused", peer=delivery.peer_id, kind=delivery.kind, code=code, again=again)
         except Fault as fault:
             following = self._clock.now() + wait_after(attempts, _random.random())
             after = replace(delivery, attempts=attempts, next_attempt=following, reason=inert(fault.detail))
