@@ -105,18 +105,18 @@ def test_a_mistake_in_a_node_file_is_one_line_with_the_key_and_the_fix(
     assert "Traceback" not in refused.stderr
 
 
-def test_an_expired_certificate_gets_no_connection_to_a_manager(country: Country, tmp_path: Path) -> None:
+def test_a_certificate_of_another_authority_gets_no_connection_to_a_manager(country: Country, tmp_path: Path) -> None:
+    """By the same name and with the same OIN; expired and other faults: tests/agreements/test_agreements_strangers."""
     import httpx
 
     from stelsel.base.certificates import KeyPair, TrustAnchors
     from stelsel.demo.authority import Authority
 
     anchors = TrustAnchors.load(country.folder / "trust-anchors.pem")
-    for days in (-1, 90):  # expired; and valid but of an authority that the group does not trust
-        keypair = KeyPair.load(*Authority().issue(tmp_path / str(days), GEMEENTE.peer_id, "Gemeente", days=days))
-        manager = f"https://localhost:{REGISTER.port(country.base, 'manager')}/v1/peers"
-        with pytest.raises(httpx.TransportError):
-            httpx.get(manager, verify=keypair.client_context(anchors), trust_env=False)
+    keypair = KeyPair.load(*Authority().issue(tmp_path / "other", GEMEENTE.peer_id, "Gemeente"))
+    manager = f"https://localhost:{REGISTER.port(country.base, 'manager')}/v1/peers"
+    with pytest.raises(httpx.TransportError):
+        httpx.get(manager, verify=keypair.client_context(anchors), trust_env=False)
 
 
 def test_ctrl_c_stops_a_node_cleanly_and_quickly(country: Country) -> None:
