@@ -7,10 +7,8 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
 
 import httpx
-from sqlalchemy import Connection
 
 from stelsel.agreements import directory, lifecycle, signatures, store
 from stelsel.agreements.agreement import Agreement, State
@@ -29,6 +27,7 @@ from stelsel.agreements.memory import Known, Memory
 from stelsel.agreements.outbox import Outbox
 from stelsel.agreements.peers import PeerBook
 from stelsel.agreements.policy import Verdict
+from stelsel.agreements.post import Post
 from stelsel.agreements.proposals import (
     ConnectionProposal,
     DelegatedConnectionProposal,
@@ -45,7 +44,6 @@ from stelsel.agreements.tokens import Token, TokenClaims
 from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
 from stelsel.base.clock import Clock
 from stelsel.base.database import Database
-from stelsel.base.errors import BadGateway, Unavailable
 from stelsel.base.jose import Signer
 from stelsel.base.log import logger
 
@@ -100,7 +98,7 @@ class Agreements:
         self._signer = Signer(keypair, group.signature_algorithms)
         self._memory = Memory()
         self._clients = PeerClients(keypair, anchors, manager_address)
-        self._outbox = Outbox(database, clock, self._send)
+        self._outbox = Outbox(database, clock, self._carry)
         own = ListedPeer(self.peer_id, keypair.certificate.peer_name, manager_address)
         self._peers = PeerBook(
             own=own, database=database, clients=self._clients, outbox=self._outbox, group=group, clock=clock
@@ -127,13 +125,22 @@ class Agreements:
             check_iv=self._intake.check_iv,
             approves=self._approver.approves,
         )
+        self._post = Post(
+            own=self.peer_id,
+            database=database,
+            clock=clock,
+            outbox=self._outbox,
+            clients=self._clients,
+            peers=self._peers,
+            book=self._book,
+        )
         self._catch_up = CatchUp(
             own=self.peer_id,
             memory=self._memory,
             clients=self._clients,
             peers=self._peers,
             merge=self._merge,
-            send_again=self._send_again,
+            send_again=self._post.again_unless_refused,
         )
         self._desk = TokenDesk(
             memory=self._memory,
@@ -186,11 +193,8 @@ class Agreements:
 
     async def announce(self) -> None:
         """Make this peer known to the directory (FSC Core 4.4.2); retried until it is heard."""
-        if self.peer_id == self.group.directory_peer_id:
-            return
-        to, now = [self.group.directory_peer_id], self._clock.now()
-        await self._database.write(lambda connection: store.queue(connection, to, "announce", "", now))
-        self._outbox.wake()
+        if not self._peers.keeps_directory:
+            await self._post.queue([self.group.directory_peer_id], ["announce"])
 
     async def propose(self, proposal: Proposal, *together: Proposal) -> str:
         """Sign and store a new contract and send it to the other peers; its content hash.
@@ -237,18 +241,7 @@ class Agreements:
 
     async def resend(self, content_hash: str) -> None:
         """Send everything of ours about a contract again, also what was refused before. Raises `NotFound`."""
-        known, now = self._book.known(content_hash), self._clock.now()
-        others = known.contract.signatories - {self.peer_id}
-        kinds = [kind for peer_id, kind in known.signatures if peer_id == self.peer_id]
-        if known.proposed_by == self.peer_id:
-            kinds = ["submit", *(kind for kind in kinds if kind != "accept")]
-
-        def write(connection: Connection) -> None:
-            for kind in kinds:
-                store.queue(connection, others, kind, content_hash, now)
-
-        await self._database.write(write)
-        self._outbox.wake()
+        await self._post.again(content_hash)
 
     # --- what this peer has ----------------------------------------------------------------------------------------
 
@@ -317,7 +310,7 @@ class Agreements:
 
     async def token(self, grant_hash: str) -> Token:
         """See `TokenDesk.get`."""
-        return await self._desk.get(grant_hash, self._ask_token)
+        return await self._desk.get(grant_hash, self._post.ask_token)
 
     def forget_token(self, grant_hash: str) -> None:
         """Ask a new token next time: the provider's inway did not take this one."""
@@ -406,40 +399,8 @@ class Agreements:
         contract, signature = await self._intake.judge_listed(listed, self._gate, now)
         await self._book.take_in(contract, signature, now)
 
-    async def _send_again(self, peer_id: str, kind: str, content_hash: str) -> bool:
-        now = self._clock.now()
-
-        def write(connection: Connection) -> bool:
-            queued = {(each.peer_id, each.kind): each.status for each in store.deliveries_of(connection, content_hash)}
-            if queued.get((peer_id, kind), "delivered") != "delivered":
-                return False  # it waits already, or was refused: then sending again does not help
-            store.queue(connection, [peer_id], kind, content_hash, now)
-            return True
-
-        done = await self._database.write(write)
-        self._outbox.wake()
-        return done
-
-    async def _send(self, delivery: Delivery) -> None:
-        address = await self._peers.address_of(delivery.peer_id, refresh=delivery.attempts % 4 == 3)
-        if delivery.kind == "announce":
-            await self._clients.put(delivery.peer_id, address, "/v1/announce")
-            return
-        known = await self._book.settled(delivery.content_hash)
-        kind = "accept" if delivery.kind == "submit" else delivery.kind
-        body = {"content": known.contract.content, "signature": known.signatures[self.peer_id, kind].compact}
-        if delivery.kind == "submit":
-            await self._clients.post(delivery.peer_id, address, "/v1/contracts", body)
-        else:
-            path = f"/v1/contracts/{quote(delivery.content_hash, safe='$')}/{kind}"
-            await self._clients.put(delivery.peer_id, address, path, body)
-
-    async def _ask_token(self, provider: str, form: dict[str, str]) -> dict[str, Any]:
-        try:
-            return await self._clients.form(provider, await self._peers.address_of(provider), "/v1/token", form)
-        except (Unavailable, BadGateway):
-            address = await self._peers.address_of(provider, refresh=True)  # it may have moved
-            return await self._clients.form(provider, address, "/v1/token", form)
+    async def _carry(self, delivery: Delivery) -> None:
+        await self._post.carry(delivery)
 
     def _stored(self, known: Known, deliveries: list[Delivery], now: float) -> StoredContract:
         on_it = tuple(known.signatures.values())
