@@ -17,6 +17,7 @@ from stelsel.agreements.gate import Gate
 from stelsel.agreements.group import Group
 from stelsel.agreements.service import Agreements
 from stelsel.agreements.services import Service
+from stelsel.agreements.settings import AgreementsSettings
 from stelsel.agreements.terms import Terms
 from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.base.clock import Clock, SystemClock
@@ -52,6 +53,7 @@ class Peer:
     clock: Clock = field(default_factory=SystemClock)
     dialect: Dialect = USUAL
     catch_up_interval: float = 0
+    settings: AgreementsSettings = field(default_factory=AgreementsSettings)
     wrap: Middleware | None = None
     """Puts something between the network and the manager, such as a thief of answers."""
     agreements: Agreements = field(init=False)
@@ -83,6 +85,7 @@ class Peer:
             dialect=self.dialect,
             extensions={"EXTENSION_TRANSACTION_LOGGING": "1.1.0"},
             catch_up_interval=self.catch_up_interval,
+            settings=self.settings,
         )
         return self.agreements
 
