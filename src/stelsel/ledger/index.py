@@ -3,6 +3,10 @@
 One SQLite file, `<folder>/index.sqlite`, holds what is searched for (never the records themselves) and the tiles of
 the tree. Both move in one transaction with the size they cover, so after any crash the index is some moment of the
 past and catches up. It may lag behind the journal; whoever asks waits until it has caught up (`wait_for`).
+
+Who asked what of whom under which grant is a *relation*; millions of records have some thousands of them. A search by
+peer, grant or service finds its relations first and then goes through their records in order (see `search`). For a
+search by time each *block* of records keeps its earliest and latest moment, since clocks can be set back.
 """
 
 from __future__ import annotations
@@ -24,10 +28,11 @@ from stelsel.ledger.journal import Journal, Line, Position
 from stelsel.ledger.merkle import Tiles, leaf_hash
 from stelsel.ledger.query import LogQuery, Query
 from stelsel.ledger.record import Record
+from stelsel.ledger.search import BLOCK, find, transactions
 
 _log = logger("ledger")
 
-_VERSION = 2
+_VERSION = 3
 _SLICE = 64
 """Records handled before the event loop gets a turn; see `_breathe`."""
 _ROUND = 4096
@@ -35,19 +40,21 @@ _ROUND = 4096
 _RETRY = 1.0
 
 _SCHEMA = """
-CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE relations (
+    id INTEGER PRIMARY KEY, grant_hash TEXT NOT NULL, service TEXT NOT NULL, consumer TEXT NOT NULL,
+    provider TEXT NOT NULL, consumer_delegator TEXT NOT NULL, provider_delegator TEXT NOT NULL,
+    UNIQUE (grant_hash, service, consumer, provider, consumer_delegator, provider_delegator));
+CREATE INDEX relations_consumer ON relations (consumer);
+CREATE INDEX relations_provider ON relations (provider);
 CREATE TABLE entries (
     idx INTEGER PRIMARY KEY, segment INTEGER NOT NULL, place INTEGER NOT NULL, time INTEGER NOT NULL,
-    transaction_id TEXT NOT NULL, trace_id TEXT NOT NULL, grant_hash INTEGER NOT NULL, consumer INTEGER NOT NULL,
-    provider INTEGER NOT NULL, service INTEGER NOT NULL, incoming INTEGER NOT NULL, logged INTEGER NOT NULL,
-    consumer_delegator INTEGER, provider_delegator INTEGER, subject TEXT);
-CREATE INDEX entries_time ON entries (time);
+    transaction_id TEXT NOT NULL, trace_id TEXT NOT NULL, relation INTEGER NOT NULL, incoming INTEGER NOT NULL,
+    logged INTEGER NOT NULL, subject TEXT);
+CREATE INDEX entries_relation ON entries (relation);
 CREATE INDEX entries_transaction ON entries (transaction_id);
 CREATE INDEX entries_trace ON entries (trace_id);
-CREATE INDEX entries_grant ON entries (grant_hash);
-CREATE INDEX entries_consumer ON entries (consumer);
-CREATE INDEX entries_provider ON entries (provider);
 CREATE INDEX entries_subject ON entries (subject) WHERE subject IS NOT NULL;
+CREATE TABLE blocks (number INTEGER PRIMARY KEY, earliest INTEGER NOT NULL, latest INTEGER NOT NULL);
 CREATE TABLE tiles (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL,
     PRIMARY KEY (level, number)) WITHOUT ROWID;
 CREATE TABLE progress (
@@ -63,7 +70,9 @@ class Index:
         self._path = path
         self._pause = pause
         self._connection = self._open()
-        self._names: dict[str, int] = dict(self._connection.execute("SELECT name, id FROM names"))
+        self._relations: dict[tuple[str, ...], int] = {
+            tuple(names): number for number, *names in self._connection.execute("SELECT * FROM relations")
+        }
         row = self._connection.execute("SELECT size, segment, place FROM progress").fetchone()
         self.size = 0
         """How many records the index and the tree hold."""
@@ -160,7 +169,7 @@ class Index:
         start, stop = self.size, min(self._journal.size, self.size + _ROUND)
         if start == stop:
             return False
-        names_before = dict(self._names)
+        relations_before = dict(self._relations)
         connection = self._connection
         connection.execute("BEGIN")
         try:
@@ -188,7 +197,7 @@ class Index:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             self._tiles = Tiles(start, self._load_tile)
-            self._names = names_before
+            self._relations = relations_before
             raise
         self._tiles.saved()
         self._position = position
@@ -201,6 +210,7 @@ class Index:
 
     def _take(self, lines: list[Line]) -> None:
         entries: list[tuple[Any, ...]] = []
+        blocks: dict[int, tuple[int, int]] = {}
         for line in lines:
             record = Record.from_json(json.loads(line.record))
             self._tiles.append(leaf_hash(commitment(record.canonical_counted(), sealed(line.nonce, line.record))))
@@ -212,24 +222,35 @@ class Index:
                     record.time,
                     record.transaction_id,
                     record.trace_id,
-                    self._name(record.grant_hash),
-                    self._name(record.consumer),
-                    self._name(record.provider),
-                    self._name(record.service),
+                    self._relation(record),
                     record.direction == "incoming",
                     _is_logged(record),
-                    self._name(record.consumer_delegator) if record.consumer_delegator else None,
-                    self._name(record.provider_delegator) if record.provider_delegator else None,
                     record.subject or None,
                 )
             )
-        self._connection.executemany("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", entries)
+            number = line.position.index // BLOCK
+            earliest, latest = blocks.get(number, (record.time, record.time))
+            blocks[number] = (min(earliest, record.time), max(latest, record.time))
+        self._connection.executemany("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)", entries)
+        self._connection.executemany(
+            "INSERT INTO blocks VALUES (?, ?, ?) ON CONFLICT (number) DO UPDATE"
+            " SET earliest = min(earliest, excluded.earliest), latest = max(latest, excluded.latest)",
+            [(number, *moments) for number, moments in blocks.items()],
+        )
 
-    def _name(self, name: str) -> int:
-        number = self._names.get(name)
+    def _relation(self, record: Record) -> int:
+        names = (
+            record.grant_hash,
+            record.service,
+            record.consumer,
+            record.provider,
+            record.consumer_delegator or "",
+            record.provider_delegator or "",
+        )
+        number = self._relations.get(names)
         if number is None:
-            cursor = self._connection.execute("INSERT INTO names (name) VALUES (?)", (name,))
-            number = self._names[name] = int(cursor.lastrowid or 0)
+            cursor = self._connection.execute("INSERT INTO relations VALUES (NULL,?,?,?,?,?,?)", names)
+            number = self._relations[names] = int(cursor.lastrowid or 0)
         return number
 
     def _load_tile(self, level: int, number: int) -> bytes:
@@ -254,73 +275,11 @@ class Reader:
 
     def find(self, query: Query) -> list[Position]:
         """Where the records are that meet the query, in its order."""
-        where = _Where(query.after_index, query.after_ms, query.before_ms, query.descending)
-        if query.subject is not None:
-            where.add("(subject = ? OR subject IS NULL)" if query.or_nobody else "subject = ?", query.subject)
-        if query.transaction_id is not None:
-            where.add("transaction_id = ?", query.transaction_id)
-        if query.trace_id is not None:
-            where.add("trace_id = ?", query.trace_id)
-        if query.grant_hash is not None:
-            where.add(f"grant_hash = {_ID}", query.grant_hash)
-        if query.service is not None:
-            where.add(f"service = {_ID}", query.service)
-        if query.peer is not None:
-            where.add(_TAKES_PART, *[query.peer] * 4)
-        return self._positions(where, query.limit)
+        return find(self._connection, query)
 
     def transactions(self, query: LogQuery) -> list[Position]:
         """The requests of which a transaction log tells, one for each transaction and direction."""
-        by_id = bool(query.transaction_ids)
-        where = (
-            _Where(None, None, None, query.descending)
-            if by_id
-            else _Where(query.after_index, query.after_ms, query.before_ms, query.descending)
-        )
-        where.add(_TAKES_PART, *[query.peer] * 4)
-        where.add(
-            "logged AND NOT EXISTS (SELECT 1 FROM entries AS earlier"
-            " WHERE earlier.transaction_id = entries.transaction_id AND earlier.incoming = entries.incoming"
-            " AND earlier.logged AND earlier.idx < entries.idx)"
-        )
-        if by_id:
-            where.add("transaction_id IN (SELECT value FROM json_each(?))", json.dumps(query.transaction_ids))
-        elif query.grant_hashes or query.service_names:
-            where.add(
-                "(grant_hash IN (SELECT id FROM names WHERE name IN (SELECT value FROM json_each(?)))"
-                " OR service IN (SELECT id FROM names WHERE name IN (SELECT value FROM json_each(?))))",
-                json.dumps(query.grant_hashes),
-                json.dumps(query.service_names),
-            )
-        return self._positions(where, 2 * len(query.transaction_ids) if by_id else query.limit)
-
-    def _positions(self, where: _Where, limit: int) -> list[Position]:
-        order = "DESC" if where.descending else "ASC"
-        condition = " AND ".join(where.conditions) or "1"
-        # only constant fragments from this module are put together; values go as parameters
-        sql = f"SELECT idx, segment, place FROM entries WHERE {condition} ORDER BY idx {order} LIMIT ?"  # noqa: S608
-        return [Position(*row) for row in self._connection.execute(sql, (*where.values, limit))]
-
-
-_ID = "ifnull((SELECT id FROM names WHERE name = ?), -1)"
-_TAKES_PART = f"(consumer = {_ID} OR provider = {_ID} OR consumer_delegator = {_ID} OR provider_delegator = {_ID})"
-
-
-class _Where:
-    def __init__(self, after_index: int | None, after_ms: int | None, before_ms: int | None, descending: bool) -> None:
-        self.descending = descending
-        self.conditions: list[str] = []
-        self.values: list[str | int] = []
-        if after_index is not None:
-            self.add("idx < ?" if descending else "idx > ?", after_index)
-        if after_ms is not None:
-            self.add("time >= ?", after_ms)
-        if before_ms is not None:
-            self.add("time < ?", before_ms)
-
-    def add(self, condition: str, *values: str | int) -> None:
-        self.conditions.append(condition)
-        self.values.extend(values)
+        return transactions(self._connection, query)
 
 
 def _is_logged(record: Record) -> bool:
@@ -348,7 +307,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
         elif version != _VERSION:
             raise sqlite3.DatabaseError("made by another version")
-        connection.execute("SELECT count(*) FROM names, progress").fetchone()
+        connection.execute("SELECT count(*) FROM relations, blocks, progress").fetchone()
     except BaseException:
         connection.close()
         raise
