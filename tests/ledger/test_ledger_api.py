@@ -159,7 +159,9 @@ def test_a_query_that_cannot_be_read_is_refused(query: dict[str, Any], with_logs
     async def test(ask: Ask, ledger: Ledger) -> None:
         answer = await ask(GEMEENTE, **query)
         assert answer.status_code == 400
-        assert answer.headers["content-type"] == "application/problem+json"
+        told = answer.json()  # in FSC's form, as every error of a manager (FSC Core 4.4.5.2)
+        assert told["domain"] == "ERROR_DOMAIN_MANAGER"
+        assert answer.headers["fsc-error-code"] == told["code"]
 
     with_logs(test)
 

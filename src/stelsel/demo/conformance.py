@@ -61,6 +61,8 @@ endpoint = "{echo}"
 class NodeHooks:
     """A Stelsel node that is tested: contracts are accepted over its operator's socket, its journal moved away."""
 
+    asked = True
+
     def __init__(self, data: Path, *, may_break_log: bool) -> None:
         self._control = Control(data)
         self._segments = data / "ledger" / "segments"

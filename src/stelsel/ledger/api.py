@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from stelsel.agreements.api import fsc_response
 from stelsel.agreements.dialect import USUAL, Dialect
-from stelsel.base.errors import BadRequest, NotFound, TooMany
+from stelsel.base.errors import BadRequest, Fault, NotFound, TooMany
 from stelsel.base.web import client_certificate
 from stelsel.ledger.query import LogQuery
 from stelsel.ledger.record import Record
@@ -41,7 +42,7 @@ def routes(
     the grant hash, which is in the record, is over that very text.
     """
 
-    async def logs(request: Request) -> Response:
+    async def found(request: Request) -> Response:
         peer = client_certificate(request).peer_id
         query = _log_query(request, peer)
         entries = await ledger.transactions(query)
@@ -53,6 +54,12 @@ def routes(
                 "pagination": {"next_cursor": str(entries[-1].index) if more else ""},
             }
         )
+
+    async def logs(request: Request) -> Response:
+        try:
+            return await found(request)
+        except Fault as fault:
+            return fsc_response(fault, dialect)  # the form of errors at a manager (FSC Core 4.4.5.2)
 
     return [Route("/v1/logs", logs, methods=["GET"])]
 

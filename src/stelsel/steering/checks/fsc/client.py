@@ -65,7 +65,7 @@ class Client:
         using = client or self.client(identity)
         request = using.build_request(method, url, headers=dict(headers or {}), **options)
         shown = {name: value for name, value in request.headers.items() if name not in _OF_THE_CLIENT}
-        self.transcript.add("sent", f"{method} {url}", shown, request.read())
+        self.transcript.add("sent", f"{method} {request.url}", shown, request.read())
         try:
             response = await using.send(request)
         except (httpx.HTTPError, OSError, ssl.SSLError) as error:

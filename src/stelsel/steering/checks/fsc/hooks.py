@@ -17,6 +17,8 @@ class Hooks(Protocol):
     """What is done to the target from the side of its operator."""
 
     can_break_log: bool
+    asked: bool
+    """Whether the target waits to be asked before it accepts a contract."""
 
     async def approve(self, content_hash: str) -> None:
         """Have the target accept this contract; that it did is for the caller to see."""
@@ -32,6 +34,7 @@ class ConfiguredHooks:
     def __init__(self, target: CheckTarget) -> None:
         self._approval = target.approval
         self._commands = target.commands
+        self.asked = target.approval.mode != "automatic"
         self.can_break_log = bool(target.commands.break_log and target.commands.mend_log)
 
     async def approve(self, content_hash: str) -> None:

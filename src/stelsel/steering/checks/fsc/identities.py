@@ -43,6 +43,7 @@ DOMAIN = "outway.toetser.example"
 VARIANTS = {
     "first": "its manager, its outway and its inway; elliptic curve P-256",
     "first-other": "the same peer, another key (P-256)",
+    "first-hidden": "the same peer, a key that its key set never shows",
     "first-rsa": "the same peer, an RSA key: signs with RS256, RS384 and RS512",
     "first-p384": "the same peer, a P-384 key: signs with ES384",
     "first-p521": "the same peer, a P-521 key: signs with ES512",

@@ -9,7 +9,7 @@ from stelsel.steering.checks.fsc.model import Outcome, Result, Scenario
 from stelsel.steering.checks.fsc.settings import CheckTarget
 
 _SHOWN = {Outcome.PASSED: "pass", Outcome.FAILED: "FAIL", Outcome.NOT_RUN: "not run"}
-_WIDTHS = (9, 40, 38)
+_WIDTHS = (8, 39, 36)
 
 
 def heading() -> str:
@@ -29,7 +29,7 @@ def line(result: Result) -> str:
 
 
 def _row(*cells: str) -> str:
-    return "".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=False)) + cells[-1]
+    return " ".join([*(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=False)), cells[-1]])
 
 
 def failures(results: Sequence[Result]) -> Iterator[str]:

@@ -52,7 +52,9 @@ class World(Client):
             for name, address in (("first", tester.first), ("second", tester.second), ("third", tester.third))
         )
         self.usual_identity = self.first.identity
-        self.first.shown = [one for name, one in self.identities.items() if name.startswith("first-")]
+        self.first.shown = [
+            one for name, one in self.identities.items() if name.startswith("first-") and name != "first-hidden"
+        ]
         self.peers = {peer.peer_id: peer for peer in (self.first, self.second, self.third)}
         self.inway = Listener("inway of the first peer", self.transcript, echo)
         self.echo = Listener("service behind the target's inway", self.transcript, echo)

@@ -7,6 +7,7 @@ from stelsel.steering.checks.fsc.scenarios import (
     integration,
     inway,
     manager,
+    manager_access,
     manager_contents,
     manager_listings,
     manager_signatures,
@@ -15,9 +16,27 @@ from stelsel.steering.checks.fsc.scenarios import (
 )
 
 _COMPONENTS = ("Manager", "Inway", "Outway", "Integration")
-_MODULES = (manager, manager_contents, manager_listings, manager_signatures, manager_tokens, inway, outway, integration)
+_MODULES = [
+    module.__name__
+    for module in (
+        manager,
+        manager_listings,
+        manager_tokens,
+        manager_contents,
+        manager_signatures,
+        manager_access,
+        inway,
+        outway,
+        integration,
+    )
+]
 
-ALL: tuple[Scenario, ...] = tuple(sorted(REGISTRY, key=lambda one: (_COMPONENTS.index(one.component), one.extra)))
+
+def _place(one: Scenario) -> tuple[int, bool, int]:
+    return _COMPONENTS.index(one.component), one.extra, _MODULES.index(one.run.__module__)
+
+
+ALL: tuple[Scenario, ...] = tuple(sorted(REGISTRY, key=_place))
 """Every scenario, in the order in which they run: component by component, the suite's own first."""
 
 __all__ = ["ALL"]

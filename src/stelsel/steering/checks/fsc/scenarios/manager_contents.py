@@ -9,10 +9,11 @@ from typing import Any
 
 from stelsel.steering.checks.fsc.contracts import Json, Proposal, by_domain, by_key, publication
 from stelsel.steering.checks.fsc.model import expect, expect_refused, expect_status, scenario
+from stelsel.steering.checks.fsc.scenarios.manager import NOT_RECEIVER
 from stelsel.steering.checks.fsc.world import World
 
 
-async def _refused(world: World, content: Json, code: str = "") -> None:
+async def _refused(world: World, content: Json, code: str | tuple[str, ...] = ()) -> None:
     proposal = Proposal.of(content)
     expect_refused(await world.submit(world.first, proposal), code or ())
     if proposal.grant_hashes:
@@ -124,7 +125,7 @@ async def bad_names(world: World) -> None:
 async def receiver_not_on_it(world: World) -> None:
     grant = world.to_target()
     grant["service"]["peer_id"] = world.second.peer_id
-    await _refused(world, world.content(grant), "ERROR_CODE_RECEIVING_PEER_NOT_PART_OF_CONTRACT")
+    await _refused(world, world.content(grant), NOT_RECEIVER)
 
 
 @scenario(
