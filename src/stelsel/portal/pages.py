@@ -111,7 +111,7 @@ class Renderer:
             say=say,
             when=lambda milliseconds: when(milliseconds / 1000, language),
             day=lambda seconds: day(seconds, language),
-            title=say(title),
+            title=inert(say(title), 300),
             organisation=self._organisation,
             demo=self._demo,
             navigation=[
