@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from stelsel.agreements.agreement import Agreement, State
 from stelsel.agreements.contract import parse
+from stelsel.agreements.fieldsets import within
 from stelsel.agreements.signatures import Signature
 from stelsel.agreements.stored import StoredContract
 from stelsel.agreements.terms import Terms
@@ -32,6 +33,7 @@ from stelsel.exchange.simulation import (
 from stelsel.exchange.uses import uses_of
 from stelsel.ledger.record import Record
 from stelsel.ledger.service import Ledger
+from stelsel.privacy.paths import covered
 
 NOW = 1_800_000_000.0
 DAY = 86_400
@@ -259,6 +261,11 @@ def test_more_records_than_are_read_are_told_and_the_newest_count(
 
 _STEPS = st.sampled_from(["a", "b", "c"])
 _PATH = st.lists(_STEPS, min_size=1, max_size=3).map(".".join)
+
+
+@given(path=_PATH, agreed=st.lists(_PATH, max_size=4))
+def test_rules_and_diffs_mean_by_within_what_the_decision_means(path: str, agreed: list[str]) -> None:
+    assert within(path, agreed) == covered(path, set(agreed))
 
 
 @given(asked=st.lists(st.lists(_PATH, min_size=1, max_size=3, unique=True), max_size=6), gone=_PATH)
