@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agreements_peers import CONSUMER, OTHER, PROVIDER, Country, Peer
+from agreements_peers import CONSUMER, OTHER, PROVIDER, Country, Peer, free_port
 from structlog.testing import capture_logs
 from test_agreements_api import Stranger
 from test_agreements_country import agree, state_of, until
@@ -228,6 +228,32 @@ def test_a_peer_on_another_version_is_seen_before_it_drops_out(country: Country,
             answer = await stranger.submit(made | {"fsc_version": "1.1.2"}, stranger.signed(made))
             assert answer.status_code == 422
             assert [(each.peer_id, each.fsc_version) for each in provider.versions()] == [(CONSUMER, "1.1.2")]
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_that_moved_tells_its_counterparties_and_the_directory(country: Country, terms: Terms) -> None:
+    async def scenario() -> None:
+        async with country.running():
+            directory, provider = country.directory.agreements, country.provider.agreements
+            await agree(country, terms)
+            await country.consumer.down()
+            country.consumer.port = free_port()
+            consumer = await country.consumer.up()
+            await consumer.announce()
+            for each in (provider, directory):
+                await until(
+                    lambda each=each: (  # type: ignore[misc]
+                        country.consumer.address in {peer.manager_address for peer in each.listed_peers()}
+                    )
+                )
+            # It says so once: after that the directory alone hears that it is there.
+            await country.consumer.down()
+            consumer = await country.consumer.up()
+            await consumer.announce()
+            assert not await consumer._peers.moved()
+            listed = [peer for peer in consumer.listed_peers() if peer.peer_id == CONSUMER]
+            assert [peer.manager_address for peer in listed] == [country.consumer.address]
 
     asyncio.run(scenario())
 

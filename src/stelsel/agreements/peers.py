@@ -37,6 +37,8 @@ class PeerBook:
         self._clock = clock
         self.directory = DirectoryReader(clients, group)
         self._peers: dict[str, ListedPeer] = {}
+        self._told: ListedPeer | None = None
+        """What was last said of this peer itself; kept in the same table."""
         self._versions: dict[str, PeerVersion] = {}
 
     @property
@@ -47,10 +49,19 @@ class PeerBook:
     def load(self, connection: Connection) -> None:
         """Take what is stored into memory."""
         self._peers = {peer.peer_id: peer for peer in store.load_peers(connection)}
+        self._told = self._peers.pop(self._own.peer_id, None)
 
     def all(self) -> list[ListedPeer]:
         """The peers that are known, this one among them, by peer id."""
         return sorted({**self._peers, self._own.peer_id: self._own}.values(), key=lambda peer: peer.peer_id)
+
+    async def moved(self) -> bool:
+        """Whether this peer's own address is another than at the last call, ever; remembered from now on."""
+        before, self._told, now = self._told, self._own, self._clock.now()
+        if before == self._own:
+            return False
+        await self._database.write(lambda connection: store.put_peer(connection, self._own, now))
+        return before is not None and before.manager_address != self._own.manager_address
 
     async def met(self, peer: ListedPeer) -> None:
         """Remember who a peer is and where its manager is; what waits for it is sent at once."""

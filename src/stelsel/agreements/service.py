@@ -192,9 +192,15 @@ class Agreements:
     # --- what this peer does ---------------------------------------------------------------------------------------
 
     async def announce(self) -> None:
-        """Make this peer known to the directory (FSC Core 4.4.2); retried until it is heard."""
-        if not self._peers.keeps_directory:
-            await self._post.queue([self.group.directory_peer_id], ["announce"])
+        """Make this peer known to the directory, and a new address to its counterparties too (FSC Core 4.4.2).
+
+        Retried until it is heard.
+        """
+        to = set() if self._peers.keeps_directory else {self.group.directory_peer_id}
+        if await self._peers.moved():
+            to.update(self._catch_up.counterparties(self._clock.now()))
+        if to:
+            await self._post.queue(to, ["announce"])
 
     async def propose(self, proposal: Proposal, *together: Proposal) -> str:
         """Sign and store a new contract and send it to the other peers; its content hash.
