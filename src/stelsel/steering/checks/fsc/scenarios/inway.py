@@ -286,6 +286,29 @@ async def unbound(world: World) -> None:
         _denied(world, await world.through_inway(_forged(world, token, cnf=cnf)), 401, _INVALID)
 
 
+@scenario("Extra-Inway-Token-6", "Refuse a token that lacks a claim", "Core 4.3.1", needs=_SIGNING)
+async def incomplete(world: World) -> None:
+    token = await _token(world)
+    for claim in ("gth", "gid", "sub", "iss", "svc", "exp"):
+        signer, claims = world.signing or world.first.identity, Jws.read(token).payload
+        del claims[claim]
+        answer = await world.through_inway(signer.sign(claims, header={"typ": "JWT"}))
+        expect_error(answer, DOMAIN, status=(401, 403, 404))
+        expect(not world.echo.seen, f"a token without {claim} opened the way to the service")
+
+
+@scenario(
+    "Extra-Inway-Token-7",
+    "Refuse a token with a critical header that is not understood",
+    "RFC 7515 4.1.11",
+    needs=_SIGNING,
+)
+async def critical_header(world: World) -> None:
+    signer, claims = world.signing or world.first.identity, Jws.read(await _token(world)).payload
+    token = signer.sign(claims, header={"typ": "JWT", "crit": ["urgent"], "urgent": True})
+    _denied(world, await world.through_inway(token), 401, _INVALID)
+
+
 @scenario("Extra-Inway-TransactionLog-7", "Refuse a transaction id that is none", "Logging 3.3.1.3", needs=_INWAY)
 async def bad_transaction(world: World) -> None:
     token = await _token(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
@@ -59,6 +60,17 @@ async def same_iv_in_capitals(world: World) -> None:
     if iv == used.content["iv"]:  # a UUID of digits alone has no capitals
         return
     await _refused(world, world.content(world.to_target(properties={"other": True}), iv=iv))
+
+
+@scenario("Extra-Manager-Content-10", "Refuse one of two contracts with the same iv that come at once", "Core 4.2.1")
+async def same_iv_at_once(world: World) -> None:
+    iv = str(uuid.uuid4())
+    both = [Proposal.of(world.content(world.to_target(properties={"one": one}), iv=iv)) for one in (1, 2)]
+    answers = await asyncio.gather(*(world.submit(world.first, proposal) for proposal in both))
+    statuses = sorted(answer.status for answer in answers)
+    expect(statuses[0] == 201 and statuses[1] in {400, 422}, f"the two were answered with {statuses}")
+    listed = [await world.contract(proposal, world.first) for proposal in both]
+    expect(sum(one is not None for one in listed) == 1, "it is not one of the two that is listed")
 
 
 def _grant_scenario(number: int, title: str, clause: str, change: Any) -> None:
@@ -184,6 +196,15 @@ async def duplicate_member(world: World) -> None:
         content=twice.encode(),
     )
     expect_refused(answer, status=(400, 422))
+
+
+@scenario("Extra-Manager-Hash-4", "Keep members that are not known, or take none of it", "Core 4.2.4, OpenAPI")
+async def unknown_members(world: World) -> None:
+    grant = world.to_target() | {"extension": {"of": "another"}}
+    proposal = Proposal.of(world.content(grant, extension=[1, 2, 3]))
+    answer = expect_status(await world.submit(world.first, proposal), 201, 400, 422)
+    if answer.status == 201:
+        expect(await world.contract(proposal, world.first), "it was taken in, but not as it was signed")
 
 
 @scenario("Extra-Manager-Submit-1", "A contract that is submitted twice is there once", "Core 4.2.1, 4.4.1.2")

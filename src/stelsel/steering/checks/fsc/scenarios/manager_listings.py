@@ -240,6 +240,14 @@ async def bad_paging(world: World) -> None:
             expect_refused(await world.get(path, **query), status=(400, 422))
 
 
+@scenario("Extra-Manager-Peers-1", "List peers with whom contracts were negotiated", "Core 4.4.1.9")
+async def peers_by_contract(world: World) -> None:
+    await world.proposed(world.to_target(by=world.second), by=world.second)
+    second = world.second
+    wanted = {"id": second.peer_id, "name": second.identity.peer_name, "manager_address": second.address}
+    expect(wanted in await world.listed("/peers", "peers"), "a peer that proposed a contract is not in the list")
+
+
 @scenario("Extra-Manager-Peers-2", "Filter peers by name and by peer id", "OpenAPI getPeers")
 async def peers_by(world: World) -> None:
     for peer in world.peers.values():
