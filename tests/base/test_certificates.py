@@ -48,3 +48,20 @@ def test_an_altered_payload_is_refused(new_keypair: Callable[..., KeyPair]) -> N
     header, payload, signature = jose.Signer(keypair).sign(b'{"type":"accept"}').split(".")
     with pytest.raises((Unauthenticated, BadRequest)):
         jose.verify(f"{header}.{payload[:-2]}Qg.{signature}", keypair.certificate)
+
+
+def test_a_domain_name_is_matched_as_tls_does(new_keypair: Callable[..., KeyPair]) -> None:
+    names = ("Outway.gemeente.example", "*.Wijk.example")
+    certificate = new_keypair("00000099000000002000", domain_names=names).certificate
+    for domain in ("outway.gemeente.example", "OUTWAY.gemeente.example.", "a.wijk.example"):
+        assert certificate.names(domain)
+    for domain in (
+        "gemeente.example",
+        "x.outway.gemeente.example",
+        "wijk.example",
+        "a.b.wijk.example",
+        "",
+        ".",
+        "example",
+    ):
+        assert not certificate.names(domain)

@@ -29,6 +29,8 @@ _PAGE = 50
 """Contracts in a page: with properties of up to 1 MB each, more could be too large an answer."""
 _KINDS = ("accept", "reject", "revoke")
 _MOST_REMEMBERED = 100_000
+_AT_ONCE = 500
+"""Contracts that are looked at before others get a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,19 @@ class CatchUp:
         self._sent: set[tuple[str, str, str]] = set()
         self._refused: set[tuple[str, str]] = set()
 
-    def counterparties(self, now: float) -> list[str]:
+    async def counterparties(self, now: float) -> list[str]:
         """The peers with which there are contracts that are alive."""
-        found: set[str] = set()
-        for known in self._memory.all():
-            if known.state(now) in {State.PROPOSED, State.VALID}:
-                found |= known.contract.signatories
-        return sorted(found - {self._own})
+        found = []
+        for peer_id in self._memory.peers():
+            if peer_id == self._own:
+                continue
+            for at, key in enumerate(reversed(list(self._memory.listing(peer_id)))):  # the newest lives most likely
+                if self._memory.at(key).state(now) in {State.PROPOSED, State.VALID}:
+                    found.append(peer_id)
+                    break
+                if at % _AT_ONCE == _AT_ONCE - 1:
+                    await asyncio.sleep(0)
+        return found
 
     async def with_peer(self, peer_id: str, now: float) -> CaughtUp:
         """Catch up with one peer. Whatever goes wrong with it is told in the answer."""
@@ -92,9 +100,11 @@ class CatchUp:
                     there[content_hash] = signed
                     taken += await self._take_in(peer_id, item["content"], content_hash, signed)
                 await asyncio.sleep(0)  # a long list may not keep others waiting
-            for known in list(self._memory.all()):
-                if peer_id in known.contract.signatories:
-                    sent += await self._give(peer_id, known, there.get(known.contract.content_hash), now)
+            for at, key in enumerate(list(self._memory.listing(peer_id))):
+                known = self._memory.at(key)
+                sent += await self._give(peer_id, known, there.get(known.contract.content_hash), now)
+                if at % _AT_ONCE == _AT_ONCE - 1:
+                    await asyncio.sleep(0)
         except (Fault, OSError) as fault:
             return CaughtUp(peer_id, seen, taken, sent, inert(str(fault)) or type(fault).__name__)
         if taken or sent:

@@ -90,6 +90,10 @@ class Memory:
         """Keys of the contracts that a peer is in, of one type of grant or all, oldest first; `at` finds them."""
         return self._listings.get((peer_id, grant_type), [])
 
+    def peers(self) -> list[str]:
+        """The peers that are in any contract, in order."""
+        return sorted({peer_id for peer_id, _ in self._listings})
+
     def at(self, key: str) -> Known:
         """The contract with this key of a listing."""
         return self._contracts[key.partition(" ")[2]]

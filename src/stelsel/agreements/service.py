@@ -198,7 +198,7 @@ class Agreements:
         """
         to = set() if self._peers.keeps_directory else {self.group.directory_peer_id}
         if await self._peers.moved():
-            to.update(self._catch_up.counterparties(self._clock.now()))
+            to.update(await self._catch_up.counterparties(self._clock.now()))
         if to:
             await self._post.queue(to, ["announce"])
 
@@ -242,7 +242,7 @@ class Agreements:
     async def catch_up(self, peer_id: str | None = None) -> list[CaughtUp]:
         """Ask counterparties (or this one) what they have, and merge; see `catch_up`. Never raises a `Fault`."""
         now = self._clock.now()
-        wanted = self._catch_up.counterparties(now) if peer_id is None else [peer_id]
+        wanted = await self._catch_up.counterparties(now) if peer_id is None else [peer_id]
         return [await self._catch_up.with_peer(each, now) for each in wanted]
 
     async def resend(self, content_hash: str) -> None:

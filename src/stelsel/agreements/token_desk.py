@@ -185,7 +185,7 @@ def _check_outway(agreement: Agreement, certificate: Certificate) -> None:
     if agreement.outway_key_thumbprint is not None:
         allowed = certificate.key_thumbprint == agreement.outway_key_thumbprint
     elif agreement.outway_domain_name is not None:
-        allowed = agreement.outway_domain_name.lower() in {name.lower() for name in certificate.domain_names}
+        allowed = certificate.names(agreement.outway_domain_name)
     else:
         allowed = False
     if not allowed:

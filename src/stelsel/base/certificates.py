@@ -118,6 +118,15 @@ class Certificate:
             serial=parsed.serial_number,
         )
 
+    def names(self, domain: str) -> bool:
+        """Whether the certificate is for this domain name (RFC 6125, section 6.4): a wildcard stands for one label."""
+        wanted = domain.lower().rstrip(".")
+        _, dot, parent = wanted.partition(".")
+        return any(
+            known.lower() == wanted or (known.startswith("*.") and dot != "" and known[2:].lower() == parent)
+            for known in self.domain_names
+        )
+
     def public_key(self) -> PublicKey:
         """The public key; FSC knows elliptic curve and RSA keys only."""
         key = x509.load_der_x509_certificate(self.der).public_key()

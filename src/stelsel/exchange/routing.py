@@ -71,7 +71,7 @@ def usable(agreement: Agreement, certificate: Certificate) -> bool:
     if agreement.outway_key_thumbprint is not None:
         return agreement.outway_key_thumbprint == certificate.key_thumbprint
     domain = agreement.outway_domain_name
-    return domain is not None and domain.lower() in {name.lower() for name in certificate.domain_names}
+    return domain is not None and certificate.names(domain)
 
 
 def origin_form(target: bytes) -> bytes:
