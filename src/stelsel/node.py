@@ -398,6 +398,7 @@ class Node:
             outway=f"http://{self.settings.outway.listen}" if self.settings.outway else None,
             folder=self.settings.data / "portal",
             keypair=self.keypair,
+            anchors=self.anchors,
             clock=self.clock,
             database=self.database,
             agreements=self.agreements,

@@ -69,17 +69,25 @@ def own_certificates(keypair: KeyPair, anchors: TrustAnchors) -> Own:
     )
 
 
-def check_not_waiting(stored: StoredContract, proposed: Iterable[StoredContract]) -> None:
-    """Raises `Conflict` when a renewal of this contract waits already: two that both get signed help nobody."""
+def waiting_renewal(stored: StoredContract, proposed: Iterable[StoredContract]) -> StoredContract | None:
+    """What waits already to take the place of this contract: a newer proposal between the same about the same."""
     wanted = {relation(grant) for grant in stored.contract.grants}
     for other in proposed:
         newer = other.contract.created_at >= stored.contract.created_at and other.content_hash != stored.content_hash
         if newer and {relation(grant) for grant in other.contract.grants} == wanted:
-            start = other.content_hash.rpartition("$")[2][:12]
-            raise Conflict(
-                f"a newer proposal between the same peers about the same service waits already ({start})",
-                next_step=f"have it signed, or take it away with: stelsel agreement reject {start}",
-            )
+            return other
+    return None
+
+
+def check_not_waiting(stored: StoredContract, proposed: Iterable[StoredContract]) -> None:
+    """Raises `Conflict` when a renewal of this contract waits already: two that both get signed help nobody."""
+    other = waiting_renewal(stored, proposed)
+    if other is not None:
+        start = other.content_hash.rpartition("$")[2][:12]
+        raise Conflict(
+            f"a newer proposal between the same peers about the same service waits already ({start})",
+            next_step=f"have it signed, or take it away with: stelsel agreement reject {start}",
+        )
 
 
 def _dated(certificate: x509.Certificate) -> Dated:

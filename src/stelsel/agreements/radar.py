@@ -57,6 +57,8 @@ class Expiring:
     next_step: Words
     contracts: tuple[str, ...] = field(default=())
     """Content hashes of the contracts that end or no longer hold by it."""
+    renewable: bool = False
+    """Whether what to do is to propose that contract anew."""
 
     def days_left(self, now: float) -> int:
         """Whole days, rounded down; negative once it has passed."""
@@ -118,6 +120,7 @@ def _contracts(every: list[StoredContract], names: Mapping[str, str], now: float
             what=_about(contract, names),
             next_step=_renewal(stored.content_hash, replaced=replaced, waiting=bool(later)),
             contracts=(stored.content_hash,),
+            renewable=not later,
         )
 
 

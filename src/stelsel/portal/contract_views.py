@@ -199,7 +199,7 @@ def row(stored: StoredContract, names: Mapping[str, str], now: float) -> Row:
         status=(tone, (dutch, english)),
         fields=sum(len(one.fields) for one in terms),
         publication=contract.is_publication,
-        not_after=_shown_time(contract.not_after),
+        not_after=shown_time(contract.not_after),
         days_left=max(0, math.floor((contract.not_after - now) / _DAY)),
         waiting_for=tuple(named(peer, names) for peer in stored.unsigned),
         messages=tuple(_message(one, names) for one in stored.deliveries if one.status != "delivered"),
@@ -216,7 +216,7 @@ def detail(stored: StoredContract, peer_id: str, names: Mapping[str, str], langu
         messages=tuple(_message(one, names) for one in stored.deliveries),
         proposed_by=named(stored.proposed_by, names),
         received_at=stored.received_at,
-        not_before=_shown_time(stored.contract.not_before),
+        not_before=shown_time(stored.contract.not_before),
         can=_can(stored, peer_id),
         raw=json.dumps(stored.content, indent=2, ensure_ascii=True),
     )
@@ -291,7 +291,7 @@ def _signed(stored: StoredContract, names: Mapping[str, str]) -> Iterable[Signed
             peer=named(signature.peer_id, names),
             peer_id=inert(signature.peer_id, 20),
             said=_SIGNED[signature.type],
-            at=_shown_time(signature.signed_at),
+            at=shown_time(signature.signed_at),
             tone="good" if signature.type == "accept" else "bad",
         )
     if stored.state is State.PROPOSED:
@@ -355,6 +355,6 @@ def _told_moment(text: str) -> Pair:
     return when(seconds, "nl"), when(seconds, "en")
 
 
-def _shown_time(seconds: float) -> float:
+def shown_time(seconds: float) -> float:
     """A moment that a calendar can show: contracts may name any number of seconds."""
     return min(max(float(seconds), 0.0), 253_402_214_400.0)

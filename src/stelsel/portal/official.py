@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from stelsel.agreements.managing import on_radar
 from stelsel.agreements.stored import StoredContract
 from stelsel.base.canonical import parse_object
 from stelsel.base.errors import BadRequest, Conflict, Fault, Forbidden, NotFound
@@ -24,6 +25,7 @@ from stelsel.ledger.query import Query
 from stelsel.portal.contract_views import Pair, detail, groups, row, tail_of
 from stelsel.portal.forms import read_form
 from stelsel.portal.log_views import lines
+from stelsel.portal.managing_views import radar_line
 from stelsel.portal.pages import language_of
 from stelsel.steering.gate import read_limited
 
@@ -40,6 +42,8 @@ _PATIENCE = 2.0
 _PAGE = 50
 _MOST_SHOWN = 200
 _LONGEST_NUMBER = 15
+_RADAR_DAYS = 90
+_MOST_ON_RADAR = 20
 _WORDS = {"aanvaarden": "accept", "afwijzen": "reject", "intrekken": "revoke", "opnieuw": "resend"}
 _DONE: dict[str, Pair] = {
     "aanvaarden": ("U hebt de afspraak aanvaard.", "You accepted the agreement."),
@@ -103,12 +107,16 @@ class _Official:
         portal = self._portal
         names, now = portal.agreements.peer_names(), portal.clock.now()
         every = portal.agreements.contracts()
+        ending = await on_radar(portal.agreements, portal.anchors, now, days=_RADAR_DAYS)
         return await portal.page(
             request,
             "agreements.html",
             title=("Afspraken", "Agreements"),
             groups=groups(every[:_MOST_SHOWN], portal.peer_id, names, now),
             left_out=max(0, len(every) - _MOST_SHOWN),
+            radar=[radar_line(item, now) for item in ending[:_MOST_ON_RADAR]],
+            radar_days=_RADAR_DAYS,
+            radar_left_out=max(0, len(ending) - _MOST_ON_RADAR),
         )
 
     async def one(self, request: Request) -> Response:

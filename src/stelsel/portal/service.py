@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stelsel.agreements.service import Agreements
-from stelsel.base.certificates import KeyPair
+from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.base.clock import Clock
 from stelsel.base.database import Database
 from stelsel.base.errors import Fault, NotFound
@@ -54,6 +54,7 @@ class Portal:
         outway: str | None,
         folder: Path,
         keypair: KeyPair,
+        anchors: TrustAnchors,
         clock: Clock,
         database: Database,
         agreements: Agreements,
@@ -63,6 +64,7 @@ class Portal:
     ) -> None:
         self.settings, self.web_address, self.clock = settings, web_address, clock
         self.agreements, self.ledger, self.opendata, self.steering = agreements, ledger, opendata, steering
+        self.anchors = anchors
         self.peer_id = keypair.certificate.peer_id
         self.organisation = keypair.certificate.peer_name
         self.outway = outway
