@@ -174,16 +174,20 @@ def _told_errors(document: Document) -> None:
 
 
 def _logging_errors(document: Document) -> None:
-    document["components"]["schemas"]["problem"] = {
+    _schemas(document)["error"] = {
         "type": "object",
-        "required": ["type", "title", "status"],
-        "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}},
+        "required": ["message", "domain", "code"],
+        "properties": {
+            "message": {"type": "string"},
+            "domain": {"type": "string", "enum": ["ERROR_DOMAIN_MANAGER"]},
+            "code": {"type": "string", "pattern": "^(ERROR_CODE|STELSEL)_[A-Z_]+$"},
+        },
     }
-    problem = {"$ref": "#/components/schemas/problem"}
     for _, _, operation in _operations(document):
         operation["responses"][400] = {
             "description": "refused",
-            "content": {"application/problem+json": {"schema": problem}},
+            "headers": {"Fsc-Error-Code": {"schema": {"type": "string"}, "required": True}},
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/error"}}},
         }
 
 
@@ -270,5 +274,5 @@ LOGGING = (
             destinationDelegated="DESTINATION_TYPE_DELEGATED_DESTINATION",
         ),
     ),
-    Correction("the document names no answer to a query that cannot be read", _logging_errors),
+    Correction("the document names no refusals; errors of a manager have one form (FSC Core 4.4.5)", _logging_errors),
 )

@@ -169,7 +169,8 @@ class ContractBook:
 
         await self._database.write(write)
         self._memory.put(contract, proposed_by, now, kept, now)
-        self._outbox.wake()
+        if send:
+            self._outbox.wake()
         for callback in self._callbacks:
             try:
                 callback()

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
 from stelsel.agreements import hashes
@@ -179,8 +180,9 @@ def pack(chain: tuple[bytes, ...]) -> str:
     return json.dumps([base64.b64encode(der).decode("ascii") for der in chain])
 
 
+@lru_cache(maxsize=4096)
 def unpack(text: str) -> tuple[bytes, ...]:
-    """The chain that `pack` made text of."""
+    """The chain that `pack` made text of; the same one in memory for all signatures made with it."""
     return tuple(base64.b64decode(item) for item in json.loads(text))
 
 
