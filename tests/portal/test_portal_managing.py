@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from html import unescape
 
-from desk_site import OFFICIAL_OF_REGISTER, Reader
-from portal_site import REGIE, REGISTER, Site, _until
+from desk_site import OFFICIAL_OF_REGISTER, Reader, hostile_terms, propose
+from portal_site import REGIE, REGISTER, Site, _until, hidden
 
 from stelsel.agreements.proposals import ConnectionProposal
+from stelsel.agreements.readable import field_in_words
 from stelsel.agreements.terms import Terms
 from stelsel.demo.cast import INSIGHT_TERMS, PARKING_TERMS
 
@@ -57,3 +58,48 @@ def test_the_radar_tells_what_ends_soon_and_what_to_do(desk: Site) -> None:
     assert "What ends soon" in other
     assert "19 days left, urgent" in other
     assert "Renew the agreement." in other
+
+
+def test_a_proposal_shows_what_it_changes_against_what_runs_and_marks_what_is_wider(desk: Site) -> None:
+    desk.agree(REGIE, REGISTER, "personen", PARKING_TERMS)
+    *kept, gone = PARKING_TERMS.fields
+    changed = PARKING_TERMS.model_copy(update={"fields": (*kept, "leeftijd"), "retention": "P10Y"})
+    tail = propose(desk, changed)
+    with _official(desk) as reader, _official(desk, "en") as english:
+        page, other = _shown(reader, f"/afspraken/{tail}"), _shown(english, f"/afspraken/{tail}")
+        form = {"form_token": hidden(reader.get(f"/afspraken/{tail}"), "form_token")}
+        reader.post(f"/afspraken/{tail}/afwijzen", form)
+        assert "Wat verandert er?" not in _shown(reader, f"/afspraken/{tail}")
+    part = page[page.index('id="verschil"') : page.index("In gewone woorden")]
+    changes = re.findall(r"<li>(.*?)</li>", part)
+    wider = [change for change in changes if "ruimer</span>" in change]
+    assert any("Erbij: het gegeven ‘leeftijd’." in change for change in wider)
+    assert any("langer bewaard: 10 jaar, het was 5 jaar" in change for change in wider)
+    assert any(f"Eraf: het gegeven ‘{field_in_words(gone)}’." in change and "beperkter" in change for change in changes)
+    assert f"{len(wider)} wijzigingen staan meer toe" in part
+    for heading in ("Erbij (1)", "Eraf (1)", "Gewijzigd ("):
+        assert heading in part, heading
+    assert "Added: the field ‘leeftijd’." in other
+    assert "changes allow more" in other
+    assert "Er is geen regel voor automatisch akkoord." in part
+
+
+def test_a_first_proposal_is_said_to_be_new_and_hostile_fields_stay_inert(desk: Site) -> None:
+    with _official(desk) as reader:
+        page = reader.get(f"/afspraken/{desk.grants['hostile']}").text
+    assert "Wat verandert er?" in page
+    for hostile in ("<script>alert", "<img src=x", "<b onclick", "\u202e", "\u0007"):
+        assert hostile not in page, hostile
+
+
+def test_what_is_hostile_in_a_changed_agreement_stays_inert(desk: Site) -> None:
+    desk.agree(REGIE, REGISTER, "personen", PARKING_TERMS)
+    tail = propose(desk, hostile_terms())
+    with _official(desk) as reader:
+        page = reader.get(f"/afspraken/{tail}")
+        reader.post(f"/afspraken/{tail}/afwijzen", {"form_token": hidden(page, "form_token")})
+    part = page.text[page.text.index('id="verschil"') : page.text.index("In gewone woorden")]
+    assert "Het doel wordt: ‘&lt;script&gt;alert(1)&lt;/script&gt;" in part
+    assert "&lt;img src=x onerror=alert(2)&gt;" in part
+    for hostile in ("<script>alert", "<img src=x", "<b onclick", "\u202e", "\u0007"):
+        assert hostile not in page.text, hostile

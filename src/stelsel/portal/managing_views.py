@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from stelsel.agreements.agreement import Agreement
 from stelsel.agreements.difference import Difference, Effect
+from stelsel.agreements.policy import Verdict
 from stelsel.agreements.radar import Expiring
 from stelsel.agreements.readable import named
 from stelsel.agreements.stored import StoredContract
@@ -137,6 +138,16 @@ def difference_view(difference: Difference) -> DifferenceView:
         parts=tuple(parts),
         left_out=len(difference.changes) - len(shown),
     )
+
+
+def objection_lines(verdict: Verdict) -> tuple[Pair, ...]:
+    """Why no rule accepts a contract by itself, each reason once."""
+    found = []
+    for one in verdict.objections[:_MOST_CHANGES]:
+        rule = inert(one.rule, 60)
+        dutch, english = _pair(one.words)
+        found.append((f"Regel ‘{rule}’: {dutch}", f"Rule ‘{rule}’: {english}") if rule else (dutch, english))
+    return tuple(dict.fromkeys(found))
 
 
 def flow_line(flow: Flow, names: Mapping[str, str], agreement_of: Callable[[str], Agreement | None]) -> FlowLine:

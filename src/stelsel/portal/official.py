@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stelsel.agreements.managing import on_radar
+from stelsel.agreements.agreement import State
+from stelsel.agreements.managing import compare, on_radar
 from stelsel.agreements.stored import StoredContract
 from stelsel.base.canonical import parse_object
 from stelsel.base.errors import BadRequest, Conflict, Fault, Forbidden, NotFound
@@ -25,7 +26,7 @@ from stelsel.ledger.query import Query
 from stelsel.portal.contract_views import Pair, detail, groups, row, tail_of
 from stelsel.portal.forms import read_form
 from stelsel.portal.log_views import lines
-from stelsel.portal.managing_views import radar_line
+from stelsel.portal.managing_views import difference_view, objection_lines, radar_line
 from stelsel.portal.pages import language_of
 from stelsel.steering.gate import read_limited
 
@@ -125,11 +126,17 @@ class _Official:
         names, now = portal.agreements.peer_names(), portal.clock.now()
         shown = detail(stored, portal.peer_id, names, language_of(request), now)
         done = request.query_params.get("gedaan", "")
+        differences, objections = [], ()
+        if stored.state is State.PROPOSED:
+            differences = [difference_view(one) for one in await compare(portal.agreements, stored.content_hash, now)]
+            objections = objection_lines(portal.agreements.verdict(stored.content_hash))
         return await portal.page(
             request,
             "agreement.html",
             title=shown.row.heading,
             shown=shown,
+            differences=differences,
+            objections=objections,
             done=_DONE[done] if done in _DONE and self._did(stored, _WORDS[done]) else None,
             form_token=portal.login.form_token(request),
             steward=await self._steward() if any(message.evidence for message in shown.messages) else "",
