@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,10 @@ from stelsel.settings import NodeSettings
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder() -> Iterator[Path]:
     """Short: the path of a unix socket has at most some hundred characters."""
-    path = Path("/tmp") / f"stelsel-{os.getpid()}-{tmp_path.name[-20:]}"
-    path.mkdir(exist_ok=True)
-    return path
+    with tempfile.TemporaryDirectory(prefix="stelsel-") as path:
+        yield Path(path)
 
 
 def node_of(folder: Path, authority: Authority, group_lines: str, node_lines: str = "") -> Node:
