@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from stelsel.agreements.agreement import State
-from stelsel.agreements.difference import Difference, differences, relation
+from stelsel.agreements.difference import Difference, differences, relation, running
 from stelsel.agreements.radar import URGENT_DAYS, Dated, Expiring, Own, expiring
 from stelsel.agreements.readable import named
 from stelsel.agreements.renewal import Renewal, renew, what_follows
@@ -46,6 +46,20 @@ async def propose_renewal(
     names = agreements.peer_names()
     others = tuple(named(peer_id, names) for peer_id in stored.others)
     return Renewed(proposed, renewal, tuple(what_follows(stored.contract, renewal, others, now)))
+
+
+async def what_follows_now(agreements: Agreements, content_hash: str, now: float) -> tuple[Words, ...]:
+    """What must happen with a proposal of ours that is to take the place of what runs; empty when nothing runs."""
+    stored = agreements.contract(content_hash)
+    grant, contract = stored.contract.grants[0], stored.contract
+    found = await asyncio.to_thread(running, grant, content_hash, agreements.contracts(state=State.VALID), now)
+    if found is None:
+        return ()
+    old, before = found
+    days = (contract.not_after - contract.not_before) // 86_400
+    renewal = Renewal(contract.content, days, before.outway_key_thumbprint != grant.outway_key_thumbprint)
+    names = agreements.peer_names()
+    return tuple(what_follows(old, renewal, tuple(named(peer_id, names) for peer_id in stored.unsigned), now))
 
 
 async def on_radar(

@@ -13,12 +13,15 @@ from stelsel.agreements.difference import Difference, Effect
 from stelsel.agreements.policy import Verdict
 from stelsel.agreements.radar import Expiring
 from stelsel.agreements.readable import named
+from stelsel.agreements.renewal import LONGEST
 from stelsel.agreements.stored import StoredContract
 from stelsel.base.text import Words, inert
 from stelsel.exchange.simulation import Flow, Outcome
+from stelsel.exchange.uses import Foreseen
 from stelsel.portal.contract_views import Field, Pair, shown_time, tail_of
 from stelsel.privacy.fields import words
 
+_DAY = 86_400
 _MOST_LINKS = 3
 _MOST_CHANGES = 200
 _EFFECTS: dict[Effect, tuple[str, Pair]] = {
@@ -98,6 +101,28 @@ class FlowLine:
     """Tail of the contract that would take its place; empty when none would."""
 
 
+@dataclass(frozen=True, slots=True)
+class ForeseenView:
+    """What would become of all that an event touches."""
+
+    flows: tuple[FlowLine, ...]
+    calls: int
+    breaking: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalView:
+    """The form with which an agreement is proposed anew."""
+
+    days: str
+    """As it was filled in, or as long as the agreement runs now."""
+    longest: int
+    waiting: str
+    """Tail of a proposal that waits to take its place: then there is nothing to fill in. Else empty."""
+    error: Pair | None = None
+
+
 def radar_line(item: Expiring, now: float) -> RadarLine:
     """One line of the radar at `now`."""
     tails = tuple(tail_of(content_hash) for content_hash in item.contracts)
@@ -150,7 +175,7 @@ def objection_lines(verdict: Verdict) -> tuple[Pair, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def flow_line(flow: Flow, names: Mapping[str, str], agreement_of: Callable[[str], Agreement | None]) -> FlowLine:
+def _flow_line(flow: Flow, names: Mapping[str, str], agreement_of: Callable[[str], Agreement | None]) -> FlowLine:
     """One flow, with the peers by name."""
     instead = agreement_of(flow.instead) if flow.instead else None
     return FlowLine(
@@ -164,6 +189,32 @@ def flow_line(flow: Flow, names: Mapping[str, str], agreement_of: Callable[[str]
         breaking=flow.breaking,
         last_use=flow.last_use,
         instead=tail_of(instead.content_hash) if instead is not None else "",
+    )
+
+
+def foreseen_view(
+    foreseen: Foreseen, names: Mapping[str, str], agreement_of: Callable[[str], Agreement | None]
+) -> ForeseenView:
+    """All flows together."""
+    return ForeseenView(
+        flows=tuple(_flow_line(flow, names, agreement_of) for flow in foreseen.flows),
+        calls=sum(flow.calls for flow in foreseen.flows),
+        breaking=sum(flow.breaking for flow in foreseen.flows),
+        complete=foreseen.complete,
+    )
+
+
+def renewal_view(
+    stored: StoredContract, waiting: StoredContract | None, filled_in: str = "", error: Pair | None = None
+) -> RenewalView:
+    """The form for this contract."""
+    contract = stored.contract
+    days = min(max(-(-(contract.not_after - contract.not_before) // _DAY), 1), LONGEST)
+    return RenewalView(
+        days=inert(filled_in, 20) if error is not None else str(days),
+        longest=LONGEST,
+        waiting=tail_of(waiting.content_hash) if waiting is not None else "",
+        error=error,
     )
 
 

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from starlette.requests import Request
@@ -18,15 +18,27 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stelsel.agreements.agreement import State
-from stelsel.agreements.managing import compare, on_radar
+from stelsel.agreements.managing import compare, on_radar, propose_renewal, waiting_renewal, what_follows_now
+from stelsel.agreements.renewal import LONGEST
 from stelsel.agreements.stored import StoredContract
 from stelsel.base.canonical import parse_object
-from stelsel.base.errors import BadRequest, Conflict, Fault, Forbidden, NotFound
+from stelsel.base.errors import BadRequest, Conflict, Fault, Forbidden, NotFound, Unavailable
+from stelsel.exchange.simulation import Event, certificate_expiry, field_gone, revocation
+from stelsel.exchange.uses import foresee
 from stelsel.ledger.query import Query
-from stelsel.portal.contract_views import Pair, detail, groups, row, tail_of
+from stelsel.portal.contract_views import Pair, detail, groups, row, shown_time, tail_of
 from stelsel.portal.forms import read_form
 from stelsel.portal.log_views import lines
-from stelsel.portal.managing_views import difference_view, objection_lines, radar_line
+from stelsel.portal.managing_views import (
+    ForeseenView,
+    RenewalView,
+    difference_view,
+    fields_of,
+    foreseen_view,
+    objection_lines,
+    radar_line,
+    renewal_view,
+)
 from stelsel.portal.pages import language_of
 from stelsel.steering.gate import read_limited
 
@@ -45,13 +57,25 @@ _MOST_SHOWN = 200
 _LONGEST_NUMBER = 15
 _RADAR_DAYS = 90
 _MOST_ON_RADAR = 20
+_LOOK_BACK = 30
+"""Days of the log by which is judged what would stop."""
+_DAYS = re.compile(r"[0-9]{1,5}")
 _WORDS = {"aanvaarden": "accept", "afwijzen": "reject", "intrekken": "revoke", "opnieuw": "resend"}
+_RENEWED = "verlengen"
+_WRONG_DAYS: Pair = (
+    f"Vul een heel getal in van 1 tot en met {LONGEST}.",
+    f"Fill in a whole number from 1 to {LONGEST}.",
+)
 _DONE: dict[str, Pair] = {
     "aanvaarden": ("U hebt de afspraak aanvaard.", "You accepted the agreement."),
     "afwijzen": ("U hebt de afspraak afgewezen.", "You rejected the agreement."),
     "intrekken": (
         "U hebt de afspraak ingetrokken. Vanaf nu wordt elke vraag geweigerd.",
         "You revoked the agreement. From now on every request is refused.",
+    ),
+    _RENEWED: (
+        "U hebt de verlenging voorgesteld en getekend. Dit is het nieuwe voorstel.",
+        "You proposed the renewal and signed it. This is the new proposal.",
     ),
     "opnieuw": ("Het wordt opnieuw verstuurd.", "It is being sent again."),
 }
@@ -66,6 +90,8 @@ def routes(portal: Portal) -> list[BaseRoute]:
         Route("/afspraken", pages.guarded(pages.listing)),
         Route("/afspraken/{tail}", pages.guarded(pages.one)),
         Route("/afspraken/{tail}/intrekken", pages.guarded(pages.confirm), methods=["GET"]),
+        Route("/afspraken/{tail}/gevolgen", pages.guarded(pages.effects), methods=["GET"]),
+        Route("/afspraken/{tail}/verlengen", pages.guarded(pages.renew), methods=["POST"]),
         Route("/afspraken/{tail}/{action}", pages.guarded(pages.act), methods=["POST"]),
         Route("/vastleggingen", pages.guarded(pages.log)),
     ]
@@ -121,26 +147,103 @@ class _Official:
         )
 
     async def one(self, request: Request) -> Response:
+        return await self._one(request, self._find(request))
+
+    async def _one(self, request: Request, stored: StoredContract, filled_in: str = "", **more: Any) -> Response:
+        """The page of one agreement. `filled_in`: days that cannot be, to be mended in the form for renewal."""
         portal = self._portal
-        stored = self._find(request)
         names, now = portal.agreements.peer_names(), portal.clock.now()
         shown = detail(stored, portal.peer_id, names, language_of(request), now)
-        done = request.query_params.get("gedaan", "")
-        differences, objections = [], ()
-        if stored.state is State.PROPOSED:
-            differences = [difference_view(one) for one in await compare(portal.agreements, stored.content_hash, now)]
-            objections = objection_lines(portal.agreements.verdict(stored.content_hash))
+        done, follows = await self._done(request, stored, now)
+        proposed = stored.state is State.PROPOSED
+        changes = await compare(portal.agreements, stored.content_hash, now) if proposed else ()
         return await portal.page(
             request,
             "agreement.html",
             title=shown.row.heading,
             shown=shown,
-            differences=differences,
-            objections=objections,
-            done=_DONE[done] if done in _DONE and self._did(stored, _WORDS[done]) else None,
+            differences=[difference_view(change) for change in changes],
+            objections=objection_lines(portal.agreements.verdict(stored.content_hash)) if proposed else (),
+            renewal=self._renewal(stored, filled_in),
+            done=done,
+            follows=follows,
             form_token=portal.login.form_token(request),
             steward=await self._steward() if any(message.evidence for message in shown.messages) else "",
+            **more,
         )
+
+    def _renewal(self, stored: StoredContract, filled_in: str) -> RenewalView | None:
+        """The form with which this can be proposed anew; None where there is nothing for us to renew."""
+        ours = self._portal.peer_id in stored.contract.signatories
+        if not ours or stored.state not in {State.VALID, State.EXPIRED}:
+            return None
+        waiting = waiting_renewal(stored, self._portal.agreements.contracts(state=State.PROPOSED))
+        return renewal_view(stored, waiting, filled_in, _WRONG_DAYS if filled_in else None)
+
+    async def _done(self, request: Request, stored: StoredContract, now: float) -> tuple[Pair | None, list[Pair]]:
+        """What was done just now, if that is so, and what follows from it."""
+        done = request.query_params.get("gedaan", "")
+        if done == _RENEWED:
+            if stored.proposed_by != self._portal.peer_id or stored.state is not State.PROPOSED:
+                return None, []
+            follows = await what_follows_now(self._portal.agreements, stored.content_hash, now)
+            return _DONE[done], [(said.nl, said.en) for said in follows]
+        return (_DONE[done] if done in _WORDS and self._did(stored, _WORDS[done]) else None), []
+
+    async def renew(self, request: Request) -> Response:
+        portal = self._portal
+        form = await read_form(request, portal.login)
+        stored = self._find(request)
+        days = form.get("dagen", "").strip()
+        if not _DAYS.fullmatch(days) or not 1 <= int(days) <= LONGEST:
+            here = f"/afspraken/{tail_of(stored.content_hash)}"
+            return await self._one(request, stored, days or " ", status=422, here=here)
+        renewed = await propose_renewal(portal.agreements, stored.content_hash, portal.clock.now(), days=int(days))
+        return RedirectResponse(
+            f"/afspraken/{tail_of(renewed.content_hash)}?gedaan={_RENEWED}",
+            status_code=303,
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def effects(self, request: Request) -> Response:
+        """What would stop if something changed: a simulation, nothing is done."""
+        portal = self._portal
+        stored = self._find(request)
+        names, now = portal.agreements.peer_names(), portal.clock.now()
+        chosen, fields = request.query_params.get("wat", "intrekken"), fields_of(stored)
+        field = next((one for one in fields if chosen == f"zonder:{one.path}"), None)
+        if field is not None:
+            event = field_gone(stored, field.path, now)
+            heading = (f"Als ‘{field.said[0]}’ eruit gaat", f"If ‘{field.said[1]}’ goes")
+        elif chosen == "certificaat":
+            event = certificate_expiry(stored, portal.agreements.contracts(), now)
+            heading = ("Als het certificaat verloopt", "If the certificate ends")
+        elif chosen == "intrekken":
+            event = revocation(stored, now)
+            heading = ("Als wij de afspraak intrekken", "If we revoke the agreement")
+        else:
+            raise BadRequest("that cannot be simulated here", next_step="choose from the list")
+        return await portal.page(
+            request,
+            "agreement_effects.html",
+            title=("Wat gebeurt er als er iets verandert?", "What happens if something changes?"),
+            row=row(stored, names, now),
+            fields=fields,
+            chosen=chosen,
+            heading=heading,
+            at=shown_time(event.at) if event.at > now else 0,
+            foreseen=await self._foresee(event, now),
+            days=_LOOK_BACK,
+        )
+
+    async def _foresee(self, event: Event, now: float) -> ForeseenView | None:
+        """What would become of the flows; None while the ledger cannot say. That must not keep anyone from revoking."""
+        portal = self._portal
+        try:
+            foreseen = await foresee(portal.agreements, portal.ledger, event, now, _LOOK_BACK)
+        except Unavailable:
+            return None
+        return foreseen_view(foreseen, portal.agreements.peer_names(), portal.agreements.agreement)
 
     async def confirm(self, request: Request) -> Response:
         portal = self._portal
@@ -157,6 +260,8 @@ class _Official:
             "agreement_revoke.html",
             title=("Afspraak intrekken", "Revoke the agreement"),
             row=row(stored, names, now),
+            foreseen=await self._foresee(revocation(stored, now), now),
+            days=_LOOK_BACK,
             form_token=portal.login.form_token(request),
         )
 
