@@ -11,6 +11,7 @@ from typing import Any
 from stelsel.steering.checks.fsc.contracts import Json, Proposal, by_domain, by_key, publication
 from stelsel.steering.checks.fsc.model import expect, expect_refused, expect_status, scenario
 from stelsel.steering.checks.fsc.scenarios.manager import NOT_RECEIVER
+from stelsel.steering.checks.fsc.scenarios.manager_tokens import delegated_publication
 from stelsel.steering.checks.fsc.world import World
 
 
@@ -71,6 +72,15 @@ async def same_iv_at_once(world: World) -> None:
     expect(statuses[0] == 201 and statuses[1] in {400, 422}, f"the two were answered with {statuses}")
     listed = [await world.contract(proposal, world.first) for proposal in both]
     expect(sum(one is not None for one in listed) == 1, "it is not one of the two that is listed")
+
+
+_content_scenario(
+    11,
+    "Refuse an unknown hash algorithm in the content",
+    "Core 4.2.6.3, 4.4.5.3",
+    "ERROR_CODE_UNKNOWN_HASH_ALGORITHM_HASH",
+    hash_algorithm="HASH_ALGORITHM_SHA3_1024",
+)
 
 
 def _grant_scenario(number: int, title: str, clause: str, change: Any) -> None:
@@ -159,6 +169,12 @@ async def both_identifications(world: World) -> None:
     proposal = await world.proposed(*grants)
     listed = await world.listed("/contracts", "contracts", grant_hash=proposal.grant_hashes[1])
     expect([one.get("content") for one in listed] == [proposal.content], "the order of grants was not kept (4.4.1.2)")
+
+
+@scenario("Extra-Manager-Grant-13", "Refuse a delegator for whom the service is not published", "Core 4.2.1.3, 4.2.1.4")
+async def other_delegator(world: World) -> None:
+    await delegated_publication(world)
+    await _refused(world, world.content(world.to_target(service_delegator=world.second.peer_id)))
 
 
 _STRANGE: Json = {
