@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from urllib.parse import urlsplit
 
-from stelsel.steering.checks.fsc.contracts import Json, Proposal, by_domain, publication
+from stelsel.steering.checks.fsc.contracts import Json, Proposal, by_domain, by_key, connection, publication
 from stelsel.steering.checks.fsc.documents import ALGORITHMS, Jws
 from stelsel.steering.checks.fsc.identities import DOMAIN
 from stelsel.steering.checks.fsc.model import expect, expect_status, expect_token_error, scenario
@@ -214,3 +214,13 @@ async def incomplete(world: World) -> None:
     hashed = (await world.usual()).grant_hash
     expect_token_error(await world.ask_token(hashed, grant_type=None), "invalid_request", "unsupported_grant_type")
     expect_token_error(await world.ask_token(hashed, scope=None), "invalid_request", "invalid_scope")
+
+
+@scenario("Extra-Manager-GetToken-22", "Give no token for a service that another peer provides", "Core 4.4.1.6")
+async def of_another_provider(world: World) -> None:
+    # The target is on the contract, but as the delegator: the first peer provides.
+    second = world.second
+    outway = by_key(second.identity.key_thumbprint)
+    grant = connection(second.peer_id, outway, world.first.peer_id, "elsewhere", delegator=world.target_id)
+    proposal = await world.valid(grant, by=second)
+    expect_token_error(await world.ask_token(proposal.grant_hash, identity=second.identity))
