@@ -405,6 +405,7 @@ class Node:
             ledger=self.ledger,
             opendata=self.opendata,
             steering=self.steering,
+            doctor=lambda: self._managing().examine(),
         )
 
 

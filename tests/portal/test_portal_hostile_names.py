@@ -151,6 +151,10 @@ def test_hostile_names_are_inert_on_the_pages_of_officials_and_builders(hostile_
         _check(reader.log_in(OFFICIAL_OF_REGISTER), REGISTER, REGIE, GEMEENTE)
         _check(reader.get(f"/afspraken/{tail}"), REGISTER, REGIE)
         _check(reader.get(f"/afspraken/{hostile_desk.grants['hostile']}"), REGISTER, GEMEENTE)
+        running = hostile_desk.nodes[REGISTER.key].agreements.agreement(hostile_desk.grants["parking"])
+        assert running is not None
+        _check(reader.get(f"/afspraken/{running.content_hash.rpartition('$')[2]}/gevolgen"), REGISTER, GEMEENTE)
+        _check(reader.get("/knooppunt"), REGISTER, GEMEENTE)
         _check(reader.get("/vastleggingen"), REGISTER, GEMEENTE)
         for path in ("/open-data", f"/open-data/{DATASET}", "/uitloggen"):
             _check(reader.get(path), REGISTER)

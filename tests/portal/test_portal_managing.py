@@ -7,15 +7,16 @@ from html import unescape
 
 import httpx
 import pytest
-from desk_site import BSN, OFFICIAL_OF_REGISTER, WITHOUT_ROLE, Reader, hostile_terms, propose
+from desk_site import BSN, OFFICIAL_OF_GEMEENTE, OFFICIAL_OF_REGISTER, WITHOUT_ROLE, Reader, hostile_terms, propose
 from playwright.sync_api import Browser, expect
 from portal_browser import NARROW, WIDE, audit
-from portal_site import REGIE, REGISTER, Site, _until, hidden
+from portal_site import GEMEENTE, REGIE, REGISTER, Site, _until, hidden
 
 from stelsel.agreements.agreement import State
 from stelsel.agreements.proposals import ConnectionProposal
 from stelsel.agreements.readable import field_in_words
 from stelsel.agreements.terms import Terms
+from stelsel.control.observation import Observation
 from stelsel.demo.cast import INSIGHT_TERMS, PARKING_TERMS
 from stelsel.ledger.faults import LedgerUnavailable
 
@@ -286,6 +287,48 @@ def test_the_notice_of_a_renewal_cannot_be_made_by_a_link(desk: Site) -> None:
         assert "voorgesteld en getekend" not in _shown(reader, f"/afspraken/{desk.grants['hostile']}?gedaan=verlengen")
 
 
+def test_the_official_sees_whether_the_node_is_well(desk: Site) -> None:
+    with _official(desk) as reader, _official(desk, "en") as english:
+        assert 'href="/knooppunt"' in _shown(reader, "/afspraken")
+        page, other = _shown(reader, "/knooppunt"), _shown(english, "/knooppunt")
+    rows = {re.sub(r"<[^>]+>", "", row.split("</th>")[0]).strip(): row for row in re.findall(r"<tr.*?</tr>", page)}
+    for well in ("De gids", "De klok", "Onze manager is bereikbaar", "De vastleggingen", "Organisatie Gemeente"):
+        assert "in orde</span>" in rows[well], rows[well]
+    assert "The clock" in other
+    assert str(desk.nodes[REGISTER.key].settings.data) not in page  # where files are is for the operator alone
+
+
+def test_what_is_not_in_order_comes_first_and_says_what_to_do(desk: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ill() -> list[Observation]:
+        return [
+            Observation("clock", True, "within 5 seconds of other peers"),
+            Observation("strange <b>", None, "not seen"),
+            Observation("peer <img src=x>\u202e", False, "no answer <script>alert(1)</script>\x1b", "ask \u202e them"),
+        ]
+
+    # The page keeps what it saw for a while; another portal of the same node has seen nothing yet.
+    portal = desk.nodes[GEMEENTE.key].portal
+    assert portal is not None
+    monkeypatch.setattr(portal, "doctor", ill)
+    with Reader(desk, GEMEENTE) as reader:
+        reader.log_in(OFFICIAL_OF_GEMEENTE)
+        page = reader.get("/knooppunt").text
+    assert "1 punt is niet in orde." in page
+    assert (
+        page.index("Organisatie &lt;img src=x&gt;\\u{202e}") < page.index("strange &lt;b&gt;") < page.index("De klok")
+    )
+    assert "ask \\u{202e} them" in page
+    for hostile in ("<script>alert", "<img src=x", "\u202e", "\x1b"):
+        assert hostile not in page
+
+
+def test_who_may_not_see_agreements_does_not_see_how_the_node_is(desk: Site) -> None:
+    with Reader(desk, REGISTER) as nobody:
+        assert nobody.get("/knooppunt").status_code == 401
+        nobody.log_in(WITHOUT_ROLE)
+        assert nobody.get("/knooppunt").status_code == 403
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("language", ["nl", "en"])
 def test_nothing_serious_is_wrong_with_these_pages(chromium: Browser, desk: Site, language: str) -> None:
@@ -310,6 +353,10 @@ def test_nothing_serious_is_wrong_with_these_pages(chromium: Browser, desk: Site
             for size in (WIDE, NARROW):
                 page.set_viewport_size(size)
                 found += audit(page)
+        page.goto(f"{desk.web(REGISTER)}/knooppunt")
+        for size in (WIDE, NARROW):
+            page.set_viewport_size(size)
+            found += audit(page)
         page.goto(f"{address}/{soon}")
         page.fill("#dagen", "veel")
         page.keyboard.press("Enter")

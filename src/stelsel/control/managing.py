@@ -15,6 +15,7 @@ from stelsel.base.clock import Clock
 from stelsel.base.errors import BadRequest, Unavailable
 from stelsel.control import in_motion
 from stelsel.control.api import Command, Json
+from stelsel.control.observation import Observation
 from stelsel.control.selectors import find
 from stelsel.exchange.simulation import Event, Flow, certificate_expiry, field_gone, revocation
 from stelsel.exchange.uses import foresee
@@ -104,8 +105,11 @@ class Managing:
     async def doctor(self, body: Json) -> list[Json]:
         """What a running node sees of itself and its surroundings."""
         del body
-        seen = await in_motion.examine(self.agreements, self.ledger, self.anchors, self.clock, self.inway_address)
-        return [observation.to_json() for observation in seen]
+        return [observation.to_json() for observation in await self.examine()]
+
+    async def examine(self) -> list[Observation]:
+        """The same, for this node's own pages."""
+        return await in_motion.examine(self.agreements, self.ledger, self.anchors, self.clock, self.inway_address)
 
     async def version_of(self, peer_id: str) -> str:
         """Which FSC a peer's manager says that it speaks. Raises `Unavailable`."""

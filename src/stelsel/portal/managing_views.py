@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from stelsel.agreements.agreement import Agreement
 from stelsel.agreements.difference import Difference, Effect
@@ -42,6 +43,42 @@ _OUTCOMES: dict[Outcome, tuple[str, Pair]] = {
     "unused": ("none", ("niet gebruikt", "not used")),
     "ends before": ("none", ("is dan al voorbij", "is over by then")),
 }
+
+
+_LOOKED_AT: dict[str, Pair] = {
+    "directory": ("De gids", "The directory"),
+    "clock": ("De klok", "The clock"),
+    "manager reachable": ("Onze manager is bereikbaar", "Our manager can be reached"),
+    "inway reachable": ("Onze toegang (inway) is bereikbaar", "Our inway can be reached"),
+    "peers": ("Andere organisaties", "Other organisations"),
+    "outbox": ("Wat wij versturen", "What we send"),
+    "ledger": ("De vastleggingen", "The log of exchanges"),
+}
+
+
+class Observed(Protocol):
+    """One thing that a node looked at. `ok` None: not looked at, or not to be seen from there."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ok(self) -> bool | None: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def next_step(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationLine:
+    """One thing that was looked at; `detail` and `next_step` are in English, as the machine says them."""
+
+    order: int
+    """0: not in order, 1: unknown, 2: in order."""
+    what: Pair
+    status: tuple[str, Pair]
+    detail: str
+    next_step: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +264,26 @@ def _fields(agreements: Iterable[Agreement]) -> Iterable[Field]:
     paths = (path for one in agreements if one.terms is not None for path in one.terms.fields)
     for path in dict.fromkeys(paths):
         yield Field((words(path).nl, words(path).en), inert(path, 200))
+
+
+def observation_line(seen: Observed) -> ObservationLine:
+    """One thing that was looked at."""
+    name, peer = inert(seen.name, 100), seen.name.startswith("peer ")
+    organisation = name.removeprefix("peer ")
+    order, tone, said = {
+        False: (0, "bad", ("niet in orde", "not in order")),
+        None: (1, "none", ("onbekend", "unknown")),
+        True: (2, "good", ("in orde", "in order")),
+    }[seen.ok]
+    return ObservationLine(
+        order=order,
+        what=(f"Organisatie {organisation}", f"Organisation {organisation}")
+        if peer
+        else _LOOKED_AT.get(seen.name, (name, name)),
+        status=(tone, said),
+        detail=inert(seen.detail, 1000),
+        next_step=inert(seen.next_step, 500),
+    )
 
 
 def _pair(said: Words) -> Pair:

@@ -31,11 +31,13 @@ from stelsel.portal.forms import read_form
 from stelsel.portal.log_views import lines
 from stelsel.portal.managing_views import (
     ForeseenView,
+    ObservationLine,
     RenewalView,
     difference_view,
     fields_of,
     foreseen_view,
     objection_lines,
+    observation_line,
     radar_line,
     renewal_view,
 )
@@ -59,6 +61,8 @@ _RADAR_DAYS = 90
 _MOST_ON_RADAR = 20
 _LOOK_BACK = 30
 """Days of the log by which is judged what would stop."""
+_FRESH = 15.0
+"""Seconds for which what was seen of the node is shown again."""
 _DAYS = re.compile(r"[0-9]{1,5}")
 _WORDS = {"aanvaarden": "accept", "afwijzen": "reject", "intrekken": "revoke", "opnieuw": "resend"}
 _RENEWED = "verlengen"
@@ -93,6 +97,7 @@ def routes(portal: Portal) -> list[BaseRoute]:
         Route("/afspraken/{tail}/gevolgen", pages.guarded(pages.effects), methods=["GET"]),
         Route("/afspraken/{tail}/verlengen", pages.guarded(pages.renew), methods=["POST"]),
         Route("/afspraken/{tail}/{action}", pages.guarded(pages.act), methods=["POST"]),
+        *([Route("/knooppunt", pages.guarded(pages.health))] if portal.doctor is not None else []),
         Route("/vastleggingen", pages.guarded(pages.log)),
     ]
 
@@ -101,6 +106,8 @@ class _Official:
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
         self._steward_address = ""
+        self._examining = asyncio.Lock()
+        self._examined: tuple[float, tuple[ObservationLine, ...]] = (-_FRESH, ())
 
     def guarded(self, page: Page) -> Page:
         """`page`, for an official of this organisation with the role; a way in for others."""
@@ -142,6 +149,7 @@ class _Official:
             groups=groups(every[:_MOST_SHOWN], portal.peer_id, names, now),
             left_out=max(0, len(every) - _MOST_SHOWN),
             radar=[radar_line(item, now) for item in ending[:_MOST_ON_RADAR]],
+            health=portal.doctor is not None,
             radar_days=_RADAR_DAYS,
             radar_left_out=max(0, len(ending) - _MOST_ON_RADAR),
         )
@@ -283,6 +291,26 @@ class _Official:
             f"/afspraken/{tail_of(stored.content_hash)}?gedaan={action}",
             status_code=303,
             headers={"Cache-Control": "no-store"},
+        )
+
+    async def health(self, request: Request) -> Response:
+        """Whether our node is well, as it sees itself. Asks peers, so what was seen is shown for a while."""
+        portal = self._portal
+        if portal.doctor is None:
+            raise NotFound("This node does not examine itself here.")
+        async with self._examining:
+            at, seen = self._examined
+            if not 0 <= portal.clock.now() - at < _FRESH:
+                seen = tuple(observation_line(one) for one in await portal.doctor())
+                at = portal.clock.now()
+                self._examined = at, seen
+        return await portal.page(
+            request,
+            "health.html",
+            title=("Is ons knooppunt gezond?", "Is our node well?"),
+            seen=sorted(seen, key=lambda line: line.order),
+            troubles=sum(line.order == 0 for line in seen),
+            at=at,
         )
 
     async def log(self, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from stelsel.ledger.service import Ledger
 from stelsel.opendata.service import OpenData
 from stelsel.portal import faults, trust
 from stelsel.portal.login import LoginPages
+from stelsel.portal.managing_views import Observed
 from stelsel.portal.pages import Renderer
 from stelsel.portal.settings import PortalSettings
 from stelsel.steering.service import Steering
@@ -41,10 +42,12 @@ RETURN_PATH = "/inloggen/terug"
 CANCELLED_PATH = "/inloggen/geannuleerd"
 
 Page = Callable[[Request], Awaitable[Response]]
+Doctor = Callable[[], Awaitable[Sequence[Observed]]]
+"""Looks whether the node is well."""
 
 
 class Portal:
-    """The pages of a node. A part is there when the room behind it is: `opendata` and `steering` may be None."""
+    """The pages of a node. A part is there when what it shows is: `opendata`, `steering`, `doctor` may be None."""
 
     def __init__(
         self,
@@ -61,7 +64,9 @@ class Portal:
         ledger: Ledger,
         opendata: OpenData | None = None,
         steering: Steering | None = None,
+        doctor: Doctor | None = None,
     ) -> None:
+        self.doctor = doctor
         self.settings, self.web_address, self.clock = settings, web_address, clock
         self.agreements, self.ledger, self.opendata, self.steering = agreements, ledger, opendata, steering
         self.anchors = anchors
