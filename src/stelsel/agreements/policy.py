@@ -141,6 +141,9 @@ def _who(grant: Grant, rule: ApprovalRule, peer_id: str) -> Iterator[Words]:
     ours = grant.provider if connection else grant.directory
     if ours != peer_id:
         yield Words("Het gaat niet over een dienst van ons.", "It is not about a service of ours.")
+    if not connection and grant.provider == peer_id:
+        # One signature of ours would count for the directory and for the provider.
+        yield Words("Wij zouden zelf de aanbieder zijn.", "We would be the provider ourselves.")
     asks = grant.consumer if connection else grant.provider
     if "*" not in rule.peers and asks not in rule.peers:
         yield Words("De organisatie die erom vraagt staat niet in de regel.", "The rule does not name who asks it.")

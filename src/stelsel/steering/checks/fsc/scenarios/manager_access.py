@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 
 from stelsel.steering.checks.fsc.client import Unreachable
+from stelsel.steering.checks.fsc.contracts import publication
 from stelsel.steering.checks.fsc.identities import Identity
-from stelsel.steering.checks.fsc.model import expect, scenario
+from stelsel.steering.checks.fsc.model import NotRun, expect, scenario
 from stelsel.steering.checks.fsc.world import World
 
 
@@ -37,3 +38,19 @@ async def untrusted(world: World) -> None:
 )
 async def expired(world: World) -> None:
     await _no_entry(world, world.identities["first-expired"])
+
+
+@scenario(
+    "Extra-Manager-Publish-1",
+    "Let nobody make this peer publish a service by itself",
+    "Core 4.2.1.2, 4.2.3",
+    note="A directory may accept publications of others by itself. To be the provider is its own choice.",
+)
+async def no_provider_against_its_will(world: World) -> None:
+    if not world.hooks.asked:
+        raise NotRun("the target accepts every contract by itself")
+    name = world.settings.target.delegated_service
+    grant = publication(world.target_id, world.target_id, name, delegator=world.second.peer_id)
+    proposal = await world.proposed(grant, by=world.second)
+    found = await world.signature(proposal, world.second, "accept", world.target_id)
+    expect(found is None, "the target became the provider of a published service without being asked")
