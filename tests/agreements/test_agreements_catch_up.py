@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from agreements_peers import CONSUMER, OTHER, PROVIDER, Country, Peer, free_port
 from structlog.testing import capture_logs
 from test_agreements_api import Stranger
@@ -122,6 +123,30 @@ def test_a_peer_that_is_down_is_told_and_holds_up_nobody(country: Country, terms
             found = {each.peer_id: each for each in await peers[CONSUMER].catch_up()}
             assert PROVIDER in found[PROVIDER].trouble
             assert found[OTHER].trouble == ""
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_that_was_down_when_we_started_is_asked_again_soon(
+    country: Country, terms: Terms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stelsel.agreements.service._TICK", 0.02)
+    monkeypatch.setattr("stelsel.agreements.service.LONGEST_WAIT", 0.02)
+
+    async def scenario() -> None:
+        async with country.running():
+            provider = country.provider.agreements
+            content_hash = await agree(country, terms)
+            await country.consumer.down()
+            await provider.revoke(content_hash)
+            await give_up(provider)
+            await country.provider.down()
+            country.consumer.catch_up_interval = 3600
+            consumer = await country.consumer.up()
+            await asyncio.sleep(0.2)
+            assert state_of(consumer, content_hash) is State.VALID
+            await country.provider.up()
+            await until(lambda: state_of(consumer, content_hash) is State.REVOKED)
 
     asyncio.run(scenario())
 

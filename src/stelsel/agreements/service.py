@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -24,7 +23,7 @@ from stelsel.agreements.gate import Gate
 from stelsel.agreements.group import Group
 from stelsel.agreements.intake import Intake, Submission
 from stelsel.agreements.memory import Known, Memory
-from stelsel.agreements.outbox import Outbox
+from stelsel.agreements.outbox import LONGEST_WAIT, Outbox
 from stelsel.agreements.peers import PeerBook
 from stelsel.agreements.policy import Verdict
 from stelsel.agreements.post import Post
@@ -153,7 +152,8 @@ class Agreements:
             lifetime=token_lifetime,
             dialect=dialect,
         )
-        self._keeper: asyncio.Task[None] | None = None
+        self._catch_up_at = 0.0
+        self._keepers: list[asyncio.Task[None]] = []
 
     # --- life ------------------------------------------------------------------------------------------------------
 
@@ -168,14 +168,14 @@ class Agreements:
         if again:
             _log.info("signed again with the present certificate", contracts=len(again))
         await self._outbox.start()
-        self._keeper = asyncio.create_task(self._keep_up(), name="agreements-keeper")
+        works = (self._read_lists, self._catch_up_in_time)
+        self._keepers = [asyncio.create_task(self._now_and_then(work)) for work in works]
 
     async def stop(self) -> None:
         """Finish what is being stored, stop sending, close connections."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
         await self._book.finish()
         await self._outbox.stop()
         await self._desk.close()
@@ -384,18 +384,25 @@ class Agreements:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    async def _keep_up(self) -> None:
-        """Now and then: read revocation lists that changed, and catch up with counterparties."""
-        following = self._clock.now()
+    async def _read_lists(self) -> None:
+        """Read revocation lists that changed."""
+        lists = self._anchors.revocations
+        if lists is not None and lists.refresh() and lists.troubles:
+            _log.warning("revocation lists cannot be used", troubles=list(lists.troubles))
+
+    async def _catch_up_in_time(self) -> None:
+        """Catch up with counterparties when it is time; sooner again when one did not answer."""
+        if not self._catch_up_interval or self._clock.now() < self._catch_up_at:
+            return
+        trouble = any(caught.trouble for caught in await self.catch_up())
+        wait = min(self._catch_up_interval, LONGEST_WAIT) if trouble else self._catch_up_interval
+        # Not all at the same moment, though all may have started at one.
+        self._catch_up_at = self._clock.now() + wait * random.uniform(0.8, 1.2)  # noqa: S311
+
+    async def _now_and_then(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                lists = self._anchors.revocations
-                if lists is not None and lists.refresh() and lists.troubles:
-                    _log.warning("revocation lists cannot be used", troubles=list(lists.troubles))
-                if self._catch_up_interval and self._clock.now() >= following:
-                    # Not all at the same moment, though all may have started at one.
-                    following = self._clock.now() + self._catch_up_interval * random.uniform(0.8, 1.2)  # noqa: S311
-                    await self.catch_up()
+                await work()
             except Exception as error:  # noqa: BLE001 - keeping up must outlive any mistake; it is logged
                 _log.error("keeping up stumbled and goes on", exc_info=error)
             await asyncio.sleep(_TICK)
