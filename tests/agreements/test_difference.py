@@ -109,6 +109,15 @@ def test_it_is_held_against_the_newest_that_holds_between_the_same_peers_about_t
     assert {change.after for change in found.changes if change.effect == "widens"} >= {"adres"}
 
 
+def test_an_agreement_for_another_processing_activity_is_not_what_it_is_held_against() -> None:
+    bus = {"id": "https://gemeente.example/v/leerlingenvervoer", "name": "Leerlingenvervoer", "version": "1"}
+    parking = stored(connection(terms_with(), now=NOW - 10 * DAY))
+    transport = stored(connection(terms_with(processing_activity=bus), now=NOW - 5 * DAY))
+    renewed = stored(connection(terms_with(processing_activity=bus | {"version": "2"})), signed_by=(CONSUMER,))
+    (found,) = differences(renewed, [parking, transport, renewed], NOW)
+    assert found.against == transport.content_hash
+
+
 def test_without_a_running_contract_all_that_is_asked_is_new() -> None:
     (found,) = differences(stored(connection(terms_with()), signed_by=(PROVIDER,)), [], NOW)
     assert found.against == ""

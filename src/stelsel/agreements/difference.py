@@ -78,8 +78,12 @@ class Difference:
 
 
 def relation(grant: Grant) -> Relation:
-    """Between whom, about what and on whose behalf a grant is; grants with the same take each other's place."""
+    """Between whom, about what, for what and on whose behalf a grant is; the same take each other's place.
+
+    Two purposes at once are two agreements: what is asked for one processing activity does not replace the other.
+    """
     return (
+        _activity(grant),
         grant.type,
         grant.consumer,
         grant.provider,
@@ -88,6 +92,14 @@ def relation(grant: Grant) -> Relation:
         grant.delegator,
         grant.service_delegator,
     )
+
+
+def _activity(grant: Grant) -> str | None:
+    """The id of the processing activity in the terms, whatever its version; read without judging the terms."""
+    terms = (grant.properties or {}).get(PROPERTY)
+    activity = terms.get("processing_activity") if isinstance(terms, dict) else None
+    identifier = activity.get("id") if isinstance(activity, dict) else None
+    return identifier if isinstance(identifier, str) else None
 
 
 def running(grant: Grant, of: str, contracts: Iterable[StoredContract], now: float) -> tuple[Contract, Grant] | None:
