@@ -96,7 +96,7 @@ def fill_contracts(database: Any, provider: Any, consumer: Any, count: int) -> l
     from stelsel.agreements.contract import parse
     from stelsel.base.jose import Signer
 
-    now, waiting = time.time(), []
+    now, waiting, most = time.time(), [], min(OPEN, count // 2)
     signers = {each: Signer(each) for each in (provider, consumer)}
     one = parse(content(consumer.certificate.key_thumbprint, int(now) - 5, 0))
     signed = [signatures.sign(one, "accept", signers[each], each, now) for each in (provider, consumer)]
@@ -109,9 +109,9 @@ def fill_contracts(database: Any, provider: Any, consumer: Any, count: int) -> l
         def write(connection: Any, contracts: list[Any] = contracts) -> None:
             for contract in contracts:
                 store.add_contract(connection, contract, PROVIDER, float(contract.created_at))
-                for signature in signed[:1] if len(waiting) < OPEN else signed:
+                for signature in signed[:1] if len(waiting) < most else signed:
                     store.put_signature(connection, contract.content_hash, signature)
-                if len(waiting) < OPEN:
+                if len(waiting) < most:
                     waiting.append(json.dumps(contract.content))
 
         database.write_now(write)
