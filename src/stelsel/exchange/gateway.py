@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -234,7 +235,7 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
 
-class Gateway:
+class Gateway(ABC):
     """A listening gateway. Inway and outway say whom they admit and how they carry a call."""
 
     name = "gateway"
@@ -253,13 +254,13 @@ class Gateway:
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
 
+    @abstractmethod
     def admit(self, connection: ClientConnection, transport: asyncio.Transport) -> bool:
         """Whether a new connection may stay."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def carry(self, call: Call) -> None:
         """Carry one request: answer it, or raise a `Fault`."""
-        raise NotImplementedError
 
     def refusal(self, fault: Fault, transaction_id: str) -> tuple[int, bytes, bytes]:
         """(status, header lines, body) of an answer of our own."""
@@ -312,6 +313,7 @@ class Gateway:
                 connection.check(now)
             self.tidy(now)
 
+    @abstractmethod
     def tidy(self, now: float) -> None:
         """Once a tick: whatever else has to be looked after."""
 
