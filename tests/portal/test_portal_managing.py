@@ -101,7 +101,10 @@ def test_a_first_proposal_is_said_to_be_new_and_hostile_fields_stay_inert(desk: 
 
 def test_what_is_hostile_in_a_changed_agreement_stays_inert(desk: Site) -> None:
     desk.agree(REGIE, REGISTER, "personen", PARKING_TERMS)
-    tail = propose(desk, hostile_terms())
+    hostile = hostile_terms()
+    # For the same processing activity, or it would be another agreement that changes nothing of this one.
+    activity = hostile.processing_activity.model_copy(update={"id": PARKING_TERMS.processing_activity.id})
+    tail = propose(desk, hostile.model_copy(update={"processing_activity": activity}))
     with _official(desk) as reader:
         page = reader.get(f"/afspraken/{tail}")
         reader.post(f"/afspraken/{tail}/afwijzen", {"form_token": hidden(page, "form_token")})
