@@ -120,7 +120,7 @@ def record(asked: tuple[str, ...] = ("leeftijd",), number: int = 1, days_ago: fl
         fields=asked,
         search_parameters=("burgerservicenummer",) if asked else (),
     )
-    return replace(plain, **changes)
+    return plain._replace(**changes)
 
 
 def only(flows: tuple[Flow, ...]) -> Flow:

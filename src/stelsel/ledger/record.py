@@ -12,8 +12,7 @@ exchange about several, the request names nobody and each of them has a record o
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from stelsel.base.errors import BadRequest
 
@@ -21,8 +20,7 @@ Direction = Literal["incoming", "outgoing"]
 Event = Literal["request", "response"]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One step of one exchange, as one peer saw it.
 
     A `request` is recorded before it is forwarded, once. Whatever else is recorded of the exchange is a `response`: it
@@ -72,13 +70,41 @@ class Record:
         """The canonical JSON (RFC 8785) of the record: what the ledger keeps and seals.
 
         On the path of every request, hence not by `base.canonical`; a test holds the two equal. With names in ASCII,
-        in order, and only text, whole numbers and truth values, the standard library writes the same bytes.
+        in order, and only text, whole numbers and truth values, the standard library writes the same bytes; and what
+        records of one agreement have in common is written once (`_form`).
         Raises `BadRequest` when the record holds what JSON cannot carry.
         """
         try:
-            return _encode(self.to_json()).encode("utf-8")
+            if not (self.span_id and self.trace_id and self.transaction_id):
+                return _encode(self.to_json()).encode()  # of nothing that really happened
+            before, after = _forms.get(common := self._common()) or _form(common, self)
+            parent = f',"parent_span_id":{_quoted(self.parent_span_id)}' if self.parent_span_id else ""
+            subject = f',"subject":{_quoted(self.subject)}' if self.subject else ""
+            return (
+                f'{before}{parent}{after},"span_id":{_quoted(self.span_id)}{subject},"time":{self.time},'
+                f'"trace_id":{_quoted(self.trace_id)},"transaction_id":{_quoted(self.transaction_id)}}}'
+            ).encode()
         except UnicodeEncodeError as error:
             raise BadRequest("the record holds half of a surrogate pair (RFC 7493, section 2.1)") from error
+
+    def _common(self) -> tuple[object, ...]:
+        """What decides all of the canonical JSON but ids, time and subject. True is no number here, nor 1 a truth."""
+        return (
+            self.allowed is True,
+            self.consumer,
+            self.consumer_delegator,
+            self.direction,
+            self.event,
+            self.fields,
+            self.grant_hash,
+            self.processing_activity,
+            self.provider,
+            self.provider_delegator,
+            self.reason,
+            self.refused,
+            self.search_parameters,
+            self.service,
+        )
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Record:
@@ -130,10 +156,26 @@ class Record:
         return _encode(self.counted()).encode("utf-8")
 
 
-_NAMES = tuple(sorted(field.name for field in fields(Record)))
+_NAMES = tuple(sorted(Record._fields))
 _LISTS = frozenset({"fields", "search_parameters", "refused"})
 _LARGEST_TIME = 2**53 - 1
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False).encode
+_quoted = json.encoder.encode_basestring
+
+_MAXIMUM_FORMS = 4096
+_forms: dict[tuple[object, ...], tuple[str, str]] = {}
+
+
+def _form(common: tuple[object, ...], record: Record) -> tuple[str, str]:
+    """The canonical JSON of such records, up to the parent span and from there to the span; remembered."""
+    members = record._replace(parent_span_id=None, span_id="", subject="", trace_id="", transaction_id="").to_json()
+    del members["time"]
+    before = _encode({name: value for name, value in members.items() if name < "parent_span_id"})[:-1]
+    after = _encode({name: value for name, value in members.items() if name > "parent_span_id"})[1:-1]
+    if len(_forms) >= _MAXIMUM_FORMS:
+        _forms.clear()
+    form = _forms[common] = (before, f",{after}" if after else "")
+    return form
 
 
 def _fits(name: str, member: object) -> bool:
