@@ -306,7 +306,7 @@ def test_the_fast_canonical_form_is_that_of_rfc_8785(value: Record) -> None:
     assert value.canonical() == canonical(value.to_json())
     assert value.canonical_counted() == canonical(value.counted())
     value = value._replace(transaction_id="t", trace_id="t", span_id="s")
-    assert Record.read(json.loads(value.canonical())) == value
+    assert Record.read(json.loads(value.canonical())).to_json() == value.to_json()
 
 
 @pytest.mark.parametrize(
