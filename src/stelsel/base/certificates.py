@@ -7,19 +7,25 @@ group chose other elements of the subject (FSC Core 4.1.3 and 4.1.4): see `PeerE
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakMethod, WeakSet
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
 )
@@ -187,6 +193,18 @@ class TrustAnchors:
         self._roots = x509.load_pem_x509_certificates(pem)
         self._store = Store(self._roots)
 
+    def renew(self, pem: bytes) -> bool:
+        """Trust these from now on, no others; whether one was taken away. Then `KeyPair.renew` tells TLS.
+
+        Raises `ValueError`, and changes nothing, when they cannot be read.
+        """
+        roots = x509.load_pem_x509_certificates(pem)
+        fewer = not set(self._roots) <= set(roots)
+        self.pem, self._roots, self._store = pem, roots, Store(roots)
+        if self.revocations is not None:
+            self.revocations.renew(pem)
+        return fewer
+
     @classmethod
     def load(cls, path: Path) -> TrustAnchors:
         """Read a PEM file with one or more root certificates."""
@@ -236,6 +254,8 @@ class PeerContext(ssl.SSLContext):
     """A TLS context that knows the trust anchors it was made with, so that who is at the other side can be read."""
 
     anchors: TrustAnchors
+    successor: PeerContext | None = None
+    """What handshakes are made with since the key pair of this context was renewed."""
 
 
 def identify(tls: Any) -> Certificate:
@@ -251,17 +271,17 @@ def identify(tls: Any) -> Certificate:
 
 
 @dataclass(frozen=True)
-class KeyPair:
-    """A peer's private key and its certificate chain (leaf first, root left out)."""
+class Pair:
+    """A private key and its certificate chain (leaf first, root left out) as they were read at one moment."""
 
     key: PrivateKey
     chain: tuple[bytes, ...]
     certificate: Certificate
-    certificate_file: Path
-    key_file: Path
+    pem: bytes = field(repr=False)
+    """Chain and key, to hand both to TLS or to a worker as one: files may change between two readings."""
 
     @classmethod
-    def load(cls, certificate_file: Path, key_file: Path, elements: PeerElements = USUAL_ELEMENTS) -> KeyPair:
+    def read(cls, certificate_file: Path, key_file: Path, elements: PeerElements = USUAL_ELEMENTS) -> Pair:
         """Read PEM files. Raises `ConfigurationFault` that names the file and the fix."""
         try:
             chain = x509.load_pem_x509_certificates(certificate_file.read_bytes())
@@ -284,28 +304,135 @@ class KeyPair:
                 f"{key_file}: is not the key of {certificate_file}",
                 next_step="put peer.certificate and peer.key of the same pair in the file",
             )
-        ders = tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
         try:
-            certificate = Certificate.read(ders[0], elements)
+            return cls._of(chain, key, elements)
         except BadRequest as error:
             raise ConfigurationFault(f"{certificate_file}: {error.detail}") from error
-        return cls(key, ders, certificate, certificate_file, key_file)
+
+    @classmethod
+    def parse(cls, pem: bytes, elements: PeerElements = USUAL_ELEMENTS) -> Pair:
+        """The pair whose `pem` this is; only for what this node wrote itself."""
+        key = load_pem_private_key(pem[pem.index(_BEGIN_KEY) :], password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+            raise ConfigurationFault("the key is neither RSA nor elliptic curve")
+        return cls._of(x509.load_pem_x509_certificates(pem), key, elements)
+
+    @classmethod
+    def _of(cls, chain: list[x509.Certificate], key: PrivateKey, elements: PeerElements) -> Pair:
+        ders = tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
+        pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
+        pem += key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return cls(key, ders, Certificate.read(ders[0], elements), pem)
+
+
+_BEGIN_KEY = b"-----BEGIN PRIVATE KEY-----"
+
+
+class KeyPair:
+    """A peer's private key and its certificate chain, renewed while the node runs.
+
+    Whoever holds one reads what is `current` each time, or asks to be told by `on_renewal`.
+    """
+
+    def __init__(self, pair: Pair, certificate_file: Path, key_file: Path) -> None:
+        self.current = pair
+        self.certificate_file = certificate_file
+        self.key_file = key_file
+        self._servers: WeakSet[PeerContext] = WeakSet()
+        self._callbacks: list[WeakMethod[Callable[[], None]]] = []
+
+    @classmethod
+    def load(cls, certificate_file: Path, key_file: Path, elements: PeerElements = USUAL_ELEMENTS) -> KeyPair:
+        """Read PEM files. Raises `ConfigurationFault` that names the file and the fix."""
+        return cls(Pair.read(certificate_file, key_file, elements), certificate_file, key_file)
+
+    @property
+    def key(self) -> PrivateKey:
+        return self.current.key
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """DER, leaf first, root left out."""
+        return self.current.chain
+
+    @property
+    def certificate(self) -> Certificate:
+        return self.current.certificate
+
+    def on_renewal(self, callback: Callable[[], None]) -> None:
+        """Call this method (it is not kept alive) when the pair, or the trust anchors, were renewed."""
+        self._callbacks.append(WeakMethod(callback))
+
+    def renew(self, pair: Pair) -> None:
+        """Use this pair, and the trust anchors as they are now, from the next handshake and signature on.
+
+        Connections that are open live on. The pair must have been checked: see `base.renewal`.
+        """
+        successors = {context: self._configure(_server(), context.anchors, pair) for context in self._servers}
+        self.current = pair
+        for context, successor in successors.items():
+            context.successor = successor
+        for callback in list(self._callbacks):
+            call = callback()
+            if call is None:
+                self._callbacks.remove(callback)
+            else:
+                call()
 
     def server_context(self, anchors: TrustAnchors) -> PeerContext:
-        """TLS for a listener that only peers of the group may reach (mutual TLS)."""
-        context = PeerContext(ssl.PROTOCOL_TLS_SERVER)
-        context.verify_mode = ssl.CERT_REQUIRED
-        return self._configure(context, anchors)
+        """TLS for a listener that only peers of the group may reach (mutual TLS). It follows renewals."""
+        context = self._configure(_server(), anchors, self.current)
+        context.sni_callback = _succeed  # type: ignore[assignment]
+        self._servers.add(context)
+        return context
 
     def client_context(self, anchors: TrustAnchors) -> PeerContext:
-        """TLS for connecting to a peer: its chain and host name are checked; its peer id is up to the caller."""
-        return self._configure(PeerContext(ssl.PROTOCOL_TLS_CLIENT), anchors)
+        """TLS for connecting to a peer: its chain and host name are checked; its peer id is up to the caller.
 
-    def _configure(self, context: PeerContext, anchors: TrustAnchors) -> PeerContext:
+        It stays what it is: after a renewal ask a new one.
+        """
+        return self._configure(PeerContext(ssl.PROTOCOL_TLS_CLIENT), anchors, self.current)
+
+    @staticmethod
+    def _configure(context: PeerContext, anchors: TrustAnchors, pair: Pair) -> PeerContext:
         context.anchors = anchors
         context.minimum_version = anchors.tls.lowest
         context.maximum_version = anchors.tls.highest
         context.set_ciphers(anchors.tls.ciphers)
         context.load_verify_locations(cadata=anchors.pem.decode("ascii"))
-        context.load_cert_chain(self.certificate_file, self.key_file)
+        _load_chain(context, pair.pem)
         return context
+
+
+def _server() -> PeerContext:
+    context = PeerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _succeed(tls: ssl.SSLObject, name: str | None, context: PeerContext) -> None:
+    """Called in every handshake, with or without a server name.
+
+    A context cannot forget a trust anchor, nor a chain of another kind of key, so a fresh one takes its place.
+    """
+    del name
+    if context.successor is not None:
+        tls.context = context.successor
+
+
+def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
+    """`ssl` takes files only; what was read and checked is given to it, not what the files hold by now."""
+    if hasattr(os, "memfd_create"):
+        descriptor, path = os.memfd_create("pair"), ""
+        name = f"/proc/self/fd/{descriptor}"
+    else:
+        descriptor, path = tempfile.mkstemp()
+        name = path
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(pem)
+        context.load_cert_chain(name)
+    finally:
+        os.close(descriptor)
+        if path:
+            Path(path).unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
 from stelsel.base.canonical import parse_object, unb64url
-from stelsel.base.certificates import Certificate, KeyPair, PrivateKey, PublicKey
+from stelsel.base.certificates import Certificate, KeyPair, Pair, PrivateKey, PublicKey
 from stelsel.base.errors import BadRequest, ConfigurationFault, Unauthenticated
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
@@ -32,28 +32,51 @@ _SMALLEST_RSA = 2048
 
 
 class Signer:
-    """Signs with one key pair. The algorithm follows from the key; for RSA it is the first RS of `algorithms`.
+    """Signs with one key pair, as it is then. The algorithm follows from the key; for RSA the first RS of `algorithms`.
 
     Raises `ConfigurationFault` when none of `algorithms` goes with the key.
     """
 
     def __init__(self, keypair: KeyPair, algorithms: Sequence[str] = ALGORITHMS) -> None:
-        key = keypair.key
-        self.algorithm = next((each for each in algorithms if _goes_with(each, key)), "")
-        if not self.algorithm:
-            raise ConfigurationFault(
-                f"{keypair.key_file}: the group allows no signatures with this kind of key (key peer.key)",
-                next_step=f"use a key for one of {', '.join(algorithms)}; an RSA key has {_SMALLEST_RSA} bits or more",
-            )
-        self.certificate = keypair.certificate
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        elliptic = isinstance(key, ec.EllipticCurvePrivateKey)
-        self._key: ECKey | RSAKey = ECKey.import_key(pem) if elliptic else RSAKey.import_key(pem)
+        self._keypair = keypair
+        self._algorithms = algorithms
+        self._prepared = self._prepare(keypair.current)
+
+    @property
+    def algorithm(self) -> str:
+        return self._now()[1]
+
+    @property
+    def certificate(self) -> Certificate:
+        return self._now()[0].certificate
 
     def sign(self, payload: bytes, **header: Any) -> str:
         """The compact JWS of `payload`."""
-        protected = {"alg": self.algorithm, "x5t#S256": self.certificate.thumbprint} | header
-        return jws.serialize_compact(protected, payload, self._key, algorithms=list(ALGORITHMS))
+        pair, algorithm, key = self._now()
+        protected = {"alg": algorithm, "x5t#S256": pair.certificate.thumbprint} | header
+        return jws.serialize_compact(protected, payload, key, algorithms=list(ALGORITHMS))
+
+    def _now(self) -> tuple[Pair, str, ECKey | RSAKey]:
+        if self._prepared[0] is not self._keypair.current:
+            self._prepared = self._prepare(self._keypair.current)
+        return self._prepared
+
+    def _prepare(self, pair: Pair) -> tuple[Pair, str, ECKey | RSAKey]:
+        algorithm = signs_with(pair.key, self._algorithms)
+        if not algorithm:
+            raise ConfigurationFault(
+                f"{self._keypair.key_file}: the group allows no signatures with this kind of key (key peer.key)",
+                next_step=f"use a key for one of {', '.join(self._algorithms)}; "
+                f"an RSA key has {_SMALLEST_RSA} bits or more",
+            )
+        pem = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        elliptic = isinstance(pair.key, ec.EllipticCurvePrivateKey)
+        return pair, algorithm, ECKey.import_key(pem) if elliptic else RSAKey.import_key(pem)
+
+
+def signs_with(key: PrivateKey, algorithms: Sequence[str] = ALGORITHMS) -> str:
+    """The first of `algorithms` that goes with this key; empty when none does."""
+    return next((each for each in algorithms if _goes_with(each, key)), "")
 
 
 def peek(compact: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -58,6 +58,12 @@ class RevocationLists:
             )
         self.refresh()
 
+    def renew(self, anchors_pem: bytes) -> None:
+        """Hold the lists against these trust anchors from now on."""
+        self._anchors = tuple(x509.load_pem_x509_certificates(anchors_pem))
+        self._seen = {}
+        self.refresh()
+
     def lists(self) -> tuple[RevocationList, ...]:
         """The lists that count, one for each issuer."""
         return tuple(self._lists.values())
