@@ -19,7 +19,8 @@ from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.base.clock import SetClock
 from stelsel.demo.authority import Authority
 from stelsel.ledger import receipts
-from stelsel.ledger.checkpoint import Endorsement, LedgerKey, endorse, origin_of, verify_checkpoint
+from stelsel.ledger.checkpoint import LedgerKey, endorse, origin_of, verify_checkpoint
+from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.evidence import verify_counted
 from stelsel.ledger.faults import ProofInvalid
 from stelsel.ledger.record import Record

@@ -13,8 +13,9 @@ from typing import Any
 from stelsel.base.canonical import canonical, parse_object
 from stelsel.base.certificates import TrustAnchors
 from stelsel.base.errors import BadRequest
-from stelsel.ledger.checkpoint import Endorsement, verify_checkpoint
+from stelsel.ledger.checkpoint import verify_checkpoint
 from stelsel.ledger.commitment import commitment
+from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.faults import ProofInvalid
 from stelsel.ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash
 from stelsel.ledger.receipts import unhex

@@ -16,8 +16,9 @@ from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadRequest, ConfigurationFault, NotFound
 from stelsel.ledger import evidence, receipts
-from stelsel.ledger.checkpoint import Endorsement, LedgerKey, SignedCheckpoint, endorse, origin_of
+from stelsel.ledger.checkpoint import LedgerKey, SignedCheckpoint, endorse, origin_of
 from stelsel.ledger.commitment import NONCE_SIZE, sealed
+from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.group_commit import GroupCommit
 from stelsel.ledger.index import Index, Reader
