@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEOPLE ?= 10000
 RUNS ?= 2000
+KILLS ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help demo check-demo check-fsc test lint fuzz bench lock format pictures clean
+.PHONY: help demo check-demo check-fsc test lint fuzz bench crash lock format pictures clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -23,7 +24,7 @@ check-fsc: $(VENV)/ready ## check our own node against every scenario of the FSC
 	@$(BIN)/stelsel check fsc
 
 test: $(VENV)/ready-dev ## run all tests
-	$(BIN)/python tools/provide.py chromium
+	$(BIN)/python tools/provide.py chromium nginx
 	$(BIN)/pytest
 
 lint: $(VENV)/ready-dev ## formatting, style, types, and the order of the rooms
@@ -38,6 +39,9 @@ fuzz: $(VENV)/ready-dev ## live 2,000 lives of contracts between three peers ove
 bench: $(VENV)/ready-dev ## measure, into bench/out/*.json
 	$(BIN)/python tools/provide.py nginx
 	$(BIN)/python bench/run.py
+
+crash: $(VENV)/ready-dev ## kill -9 any process under load, again and again, and look whether anything is lost (KILLS=1000)
+	$(BIN)/python -m crash --kills $(KILLS)
 
 lock: $(VENV)/ready-dev ## renew the lock files
 	$(BIN)/pip install --quiet uv

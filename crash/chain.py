@@ -1,0 +1,213 @@
+"""What a trial runs: two nodes with a ledger each, and a service that writes down every request that reaches it.
+
+The nodes are whole nodes, from files of the kind that operators write. Their journals have small segments, so that
+kills also fall where a new one begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import resource
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import uvloop
+
+from crash.nursery import Nursery, role
+from stelsel.agreements.terms import LegalBasis, ProcessingActivity, Terms
+from stelsel.base.certificates import TrustAnchors
+from stelsel.base.errors import Fault
+from stelsel.base.log import configure
+from stelsel.base.settings import read_toml
+from stelsel.base.web import listen
+from stelsel.control.client import Control
+from stelsel.demo.authority import Authority
+from stelsel.node import run
+from stelsel.settings import NodeSettings
+
+PROVIDER, CONSUMER = "provider", "consumer"
+PEERS = {PROVIDER: "00000099000000002000", CONSUMER: "00000099000000003000"}
+NODE, SERVICE = "crash.chain:node", "crash.chain:service"
+TERMS = Terms(
+    purpose="Zien of er niets verloren gaat",
+    legal_basis=LegalBasis(article="Algemene verordening gegevensbescherming, artikel 32", ground="c"),
+    processing_activity=ProcessingActivity(id="https://proef.example/verwerkingen/proef", name="Proef", version="1"),
+    fields=("naam",),
+    search_parameters=("burgerservicenummer",),
+    retention="P1D",
+    confidentiality="confidential",
+)
+
+_SEGMENT_BYTES = 2 * 1024 * 1024
+_PORTS = ("provider", "consumer", "provider-web", "consumer-web", "inway", "outway", "service")
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_TRANSACTION = re.compile(rb"\r\nfsc-transaction-id: *([0-9a-f-]{36})\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The files and addresses of one trial."""
+
+    folder: Path
+    ports: dict[str, int]
+    anchors: TrustAnchors
+    prepare: str = ""
+    """`module:function` that each node calls before it starts: how a test puts in a journal that lies."""
+
+    @classmethod
+    def make(cls, folder: Path, *, journals: dict[str, str] | None = None, prepare: str = "") -> Chain:
+        """Write all files. `journals`: more lines for the section [ledger] of a node's file, by node."""
+        authority, ports = Authority(), free_ports(_PORTS)
+        (folder / "anchors.pem").write_bytes(authority.root_pem)
+        (folder / "group.toml").write_text(
+            f'id = "crash"\nname = "Crash"\ntrust_anchors = "anchors.pem"\ndirectory_peer_id = "{PEERS[PROVIDER]}"\n'
+            f'directory_address = "https://localhost:{ports[PROVIDER]}"\nports = []\n'
+        )
+        for name, peer_id in PEERS.items():
+            authority.issue(folder / name, peer_id, name)
+            text = _node(name, ports, (journals or {}).get(name, ""))
+            (folder / name / "node.toml").write_text(text)
+        return cls(folder, ports, TrustAnchors(authority.root_pem), prepare)
+
+    def start(self, nursery: Nursery, name: str) -> None:
+        """Start one of the processes; it may take a moment until it answers."""
+        log = self.folder / f"{name}.log"
+        if name == "service":
+            nursery.start(name, SERVICE, log, port=self.ports["service"], seen=str(self.seen))
+        else:
+            nursery.start(name, NODE, log, file=str(self.folder / name / "node.toml"), prepare=self.prepare)
+
+    def agree(self) -> None:
+        """Have the agreements made under which the load goes."""
+        consumer, provider = self.control(CONSUMER), self.control(PROVIDER)
+        for service, properties in (("things", None), ("people", TERMS.to_properties())):
+            proposal: dict[str, Any] = {"peer_id": PEERS[PROVIDER], "service": service, "days": 30}
+            if properties is not None:
+                proposal["properties"] = properties
+            content_hash = consumer.post("/agreements", proposal)["content_hash"]
+            _until(lambda found=content_hash: provider.get(f"/agreements/{found}"))
+            provider.post(f"/agreements/{content_hash}/accept")
+            _until(lambda found=content_hash: consumer.get(f"/agreements/{found}")["state"] == "valid")
+
+    def await_node(self, name: str) -> None:
+        """Return when a node answers its operator."""
+        _until(lambda: self.control(name).get("/about"))
+
+    def control(self, name: str) -> Control:
+        """The operator's socket of a node."""
+        return Control(self.folder / name / "data")
+
+    def ledger(self, name: str) -> Path:
+        """The folder of a node's ledger."""
+        return self.folder / name / "data" / "ledger"
+
+    @property
+    def seen(self) -> Path:
+        """Where the service writes down the transaction id of every request, before it answers."""
+        return self.folder / "seen"
+
+
+def node(file: str, prepare: str) -> None:
+    """The role of a node's process."""
+    configure(level="warning")
+    if prepare:
+        role(prepare)()
+    run(read_toml(Path(file), NodeSettings))
+
+
+def service(port: int, seen: str) -> None:
+    """The role of the service's process."""
+    uvloop.run(_serve(port, seen))
+
+
+def free_ports(names: tuple[str, ...]) -> dict[str, int]:
+    """A free port for each, below those that the kernel gives to clients: a node that is down must find it again."""
+    chance = random.SystemRandom()
+    found: dict[str, int] = {}
+    while len(found) < len(names):
+        port = chance.randrange(18_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found.values():
+            found[names[len(found)]] = port
+    return found
+
+
+def more_files() -> None:
+    """Allow this process as many open files as it may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _node(name: str, ports: dict[str, int], journal: str) -> str:
+    lines = [
+        'data = "data"\ngroup = "../group.toml"',
+        '[peer]\ncertificate = "certificate.pem"\nkey = "key.pem"',
+        f'[manager]\nlisten = "127.0.0.1:{ports[name]}"\naddress = "https://localhost:{ports[name]}"',
+        f'[web]\nlisten = "127.0.0.1:{ports[f"{name}-web"]}"\naddress = "http://localhost:{ports[f"{name}-web"]}"',
+        f"[ledger]\nsegment_bytes = {_SEGMENT_BYTES}\n{journal}",
+    ]
+    if name == PROVIDER:
+        inway, endpoint = ports["inway"], f"http://127.0.0.1:{ports['service']}"
+        lines.append(f'[inway]\nlisten = "127.0.0.1:{inway}"\naddress = "https://localhost:{inway}"')
+        lines.append(f'[[services]]\nname = "things"\nendpoint = "{endpoint}"')
+        lines.append(f'[[services]]\nname = "people"\nendpoint = "{endpoint}"\npersonal = true')
+    else:
+        lines.append(f'[outway]\nlisten = "127.0.0.1:{ports["outway"]}"')
+        lines.append(f'[outway.aliases]\nthings = "{PEERS[PROVIDER]}/things"\npeople = "{PEERS[PROVIDER]}/people"')
+    return "\n".join((*lines, ""))
+
+
+def _until(holds: Any, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if holds():
+                return
+        except Fault:
+            pass
+        if time.monotonic() > deadline:
+            raise TimeoutError("a node did not get there in time; see its log")
+        time.sleep(0.02)
+
+
+class _Service(asyncio.Protocol):
+    """Answers `{"naam":"<transaction id>"}`, after it has written the id down."""
+
+    def __init__(self, seen: int) -> None:
+        self._seen = seen
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own has another base
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            length = _LENGTH.search(self._buffer, 0, end + 2)
+            whole = end + 4 + (int(length[1]) if length else 0)
+            if len(self._buffer) < whole:
+                return
+            found = _TRANSACTION.search(self._buffer, 0, end + 2)
+            transaction = found[1] if found else b"-" * 36
+            self._buffer = self._buffer[whole:]
+            os.write(self._seen, transaction + b"\n")
+            self._transport.write(
+                b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 47\r\n\r\n{"naam":"%b"}'
+                % transaction
+            )
+
+
+async def _serve(port: int, seen: str) -> None:
+    file = os.open(seen, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    server = await asyncio.get_running_loop().create_server(lambda: _Service(file), sock=listen(f"127.0.0.1:{port}"))
+    await server.serve_forever()

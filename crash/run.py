@@ -1,0 +1,275 @@
+"""The trial: load without end, kills at random moments, and checks from time to time.
+
+    python -m crash --kills 1000 --journal segments --seed 7
+
+Ends with one line of figures. Exits with 1, saying which transactions and which seed, when anything was lost, doubled
+or contradicted; the folder with all files and logs is kept then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from crash import check
+from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain, more_files
+from crash.load import Load, Watcher
+from crash.nursery import Nursery
+from stelsel.ledger.journal import SegmentJournal
+from stelsel.ledger.receipts import verify as verify_receipt
+
+VICTIMS = {PROVIDER: 8, CONSUMER: 8, "service": 3, "both nodes": 1}
+_MOST_SHOWN = 20
+_STALL = 30.0
+"""Seconds without an answer after which the chain counts as broken."""
+_SAMPLE = 15
+
+
+@dataclass
+class Outcome:
+    """What a trial came to."""
+
+    journal: str
+    seed: int
+    kills: dict[str, int] = field(default_factory=dict)
+    answered: int = 0
+    broken: int = 0
+    seconds: float = 0.0
+    records: int = 0
+    checkpoints: int = 0
+    findings: check.Findings = field(default_factory=check.Findings)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings.any and not self.faults
+
+    def line(self) -> str:
+        """The line of figures."""
+        found, consistent = self.findings, self.checkpoints - len(self.findings.inconsistent)
+        return (
+            f"{self.journal}: {sum(self.kills.values()):,} kills, {self.answered:,} answered requests, "
+            f"{len(found.lost)} lost, {len(found.doubled)} doubled, {len(found.unrecorded)} unrecorded, "
+            f"{consistent:,} checkpoints consistent"
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """For bench/out/crash.json."""
+        found = self.findings
+        return {
+            "journal": self.journal,
+            "seed": self.seed,
+            "kills": sum(self.kills.values()),
+            "kills_of": self.kills,
+            "seconds": round(self.seconds, 1),
+            "answered_requests": self.answered,
+            "broken_requests": self.broken,
+            "records": self.records,
+            "lost": len(found.lost),
+            "doubled": len(found.doubled),
+            "unrecorded": len(found.unrecorded),
+            "misnumbered": len(found.misnumbered),
+            "repeated_gets": found.repeated_looks,
+            "checkpoints": self.checkpoints,
+            "checkpoints_inconsistent": len(found.inconsistent),
+            "faults": self.faults[:_MOST_SHOWN],
+        }
+
+
+class Trial:
+    """One trial in `folder`."""
+
+    def __init__(self, folder: Path, *, seed: int, prepare: str = "", say: Callable[[str], None] = print) -> None:
+        """`prepare`: see `Chain`."""
+        self._chance = random.Random(seed)
+        self._chain = Chain.make(folder, prepare=prepare)
+        self._folder = folder
+        self._prepare = prepare
+        self._say = say
+        self._outcome = Outcome("segments", seed)
+        self._load = Load(self._chain.ports["outway"], self._chance)
+        self._watchers = {
+            name: Watcher(self._chain.ports[f"{name}-web"], self._chain.anchors, self._chance) for name in PEERS
+        }
+        self._names = ("service", *PEERS)
+
+    async def run(self, kills: int, check_every: int) -> Outcome:
+        """Kill so often; look at everything after every `check_every` kills, and at the end."""
+        roles = (NODE, SERVICE, *filter(None, [self._prepare]))
+        self._nursery = await asyncio.to_thread(Nursery, roles)
+        began = time.monotonic()
+        try:
+            await self._bring_up()
+            await asyncio.to_thread(self._chain.agree)
+            while (done := sum(self._outcome.kills.values())) < kills and self._outcome.good:
+                await self._round(min(check_every, kills - done))
+                await self._examine()
+            self._outcome.seconds = time.monotonic() - began
+            if self._outcome.good:
+                await self._question()
+        finally:
+            await asyncio.to_thread(self._nursery.close)
+        return self._outcome
+
+    async def _bring_up(self) -> None:
+        for name in self._names:
+            self._chain.start(self._nursery, name)
+        for name in PEERS:
+            await asyncio.to_thread(self._chain.await_node, name)
+
+    async def _round(self, kills: int) -> None:
+        """Load and kills; then everything is dead."""
+        watching = [asyncio.create_task(watcher.watch()) for watcher in self._watchers.values()]
+        self._load.start()
+        try:
+            for _ in range(kills):
+                await self._wait_for_traffic()
+                await self._strike()
+        finally:
+            for name in self._names:  # the load goes on until the last moment
+                await asyncio.to_thread(self._nursery.kill, name)
+            await self._load.stop()
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+        self._see_what_ended()
+
+    async def _wait_for_traffic(self) -> None:
+        """Mostly until requests are being answered again; now and then a process is killed while it starts."""
+        if self._chance.random() < 0.15:
+            await asyncio.sleep(self._chance.uniform(0, 0.15))
+            return
+        load, until = self._load, time.monotonic() + _STALL
+        wanted = len(load.answered) + self._chance.randrange(1, 600)
+        while len(load.answered) < wanted:
+            await asyncio.sleep(0.002)
+            if time.monotonic() > until:
+                self._see_what_ended()
+                raise TimeoutError(f"no request was answered for {_STALL:.0f} s: the chain does not come back")
+        await asyncio.sleep(self._chance.uniform(0, 0.01))
+
+    async def _strike(self) -> None:
+        victim = self._chance.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+        self._outcome.kills[victim] = self._outcome.kills.get(victim, 0) + 1
+        names = tuple(PEERS) if victim == "both nodes" else (victim,)
+        for name in names:
+            await asyncio.to_thread(self._nursery.kill, name)
+        self._see_what_ended()
+        for name in names:
+            self._chain.start(self._nursery, name)
+
+    def _see_what_ended(self) -> None:
+        """A process that ended by itself could not live with what a kill left behind."""
+        for name, status in self._nursery.ended().items():
+            words = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
+            self._outcome.faults.append(f"{name} ended by itself ({status}): {words[-1] if words else ''}")
+            self._chain.start(self._nursery, name)
+
+    async def _examine(self) -> None:
+        outcome = self._outcome
+        consumer, provider = [await asyncio.to_thread(self._read, name) for name in (CONSUMER, PROVIDER)]
+        seen = check.seen_by_service(self._chain.seen)
+        outcome.findings = check.compare(self._load.answered, consumer, provider, seen)
+        outcome.answered, outcome.broken = len(self._load.answered), self._load.refused
+        outcome.records = consumer.size + provider.size
+        outcome.checkpoints = sum(watcher.fetched for watcher in self._watchers.values())
+        if check.MISSING_ID in seen:
+            outcome.faults.append("a request reached the service without a transaction id")
+        outcome.faults += [f"{transaction} got the answer to another request" for transaction in self._load.wrong]
+        for watcher in self._watchers.values():
+            outcome.faults += watcher.faults
+            watcher.faults = []
+        self._say(outcome.line())
+        if outcome.good:
+            await self._bring_up()
+
+    def _read(self, name: str) -> check.Read:
+        return check.read(name, self._lines(name), self._watchers[name].checkpoints)
+
+    def _lines(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        journal = SegmentJournal(self._chain.ledger(name) / "segments")
+        try:
+            for line in journal.lines(0, journal.size):
+                yield line.nonce, line.record
+        finally:
+            journal.close()
+
+    async def _question(self) -> None:
+        """Ask the living nodes: what they answer must be what their journals hold."""
+        for name in PEERS:
+            before = len(self._watchers[name].checkpoints)
+            if not await self._watchers[name].look():
+                self._outcome.faults.append(f"{name}: gives no checkpoint after the last start")
+            elif len(self._watchers[name].checkpoints) < before:
+                self._outcome.faults.append(f"{name}: its checkpoint vanished")
+        answered = list(self._load.answered)
+        for transaction in self._chance.sample(answered, min(_SAMPLE, len(answered))):
+            for name in PEERS:
+                fault = await asyncio.to_thread(self._find, name, transaction.decode())
+                if fault:
+                    self._outcome.faults.append(f"{name}: {fault}: {transaction.decode()}")
+        for name in self._names:
+            if not await asyncio.to_thread(self._nursery.stop, name):
+                self._outcome.faults.append(f"{name}: does not stop when asked")
+        final = [await asyncio.to_thread(self._read, name) for name in PEERS]
+        self._outcome.findings.inconsistent += [each for read in final for each in read.inconsistent]
+
+    def _find(self, name: str, transaction: str) -> str:
+        """What is wrong with how a node answers about a transaction; empty when nothing is."""
+        control = self._chain.control(name)
+        entries = control.post("/log", {"transaction_id": transaction})
+        requests = [entry for entry in entries if entry["event"] == "request" and entry["allowed"]]
+        if not requests:
+            return "the index does not find it"
+        receipt = control.get(f"/receipts/{requests[0]['index']}")
+        proven = verify_receipt(receipt, self._chain.anchors, time.time())
+        return "" if proven.record.transaction_id == transaction else "its receipt is of another record"
+
+
+def trial(kills: int, *, seed: int, check_every: int, prepare: str = "", say: Callable[[str], None] = print) -> Outcome:
+    """Run one trial in a folder of its own, which stays behind when something was found."""
+    folder = Path(tempfile.mkdtemp(prefix="crash-"))
+    more_files()
+    outcome = uvloop.run(Trial(folder, seed=seed, prepare=prepare, say=say).run(kills, check_every))
+    if outcome.good:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        say(f"seed {seed}; files and logs are in {folder}")
+        found = outcome.findings
+        for title in ("lost", "doubled", "unrecorded", "inconsistent", "misnumbered"):
+            for text in getattr(found, title)[:_MOST_SHOWN]:
+                say(f"  {title}: {text}")
+        for text in outcome.faults[:_MOST_SHOWN]:
+            say(f"  {text}")
+    return outcome
+
+
+def main() -> int:
+    """The command; exit code 1 when anything was found."""
+    parser = argparse.ArgumentParser(prog="python -m crash", description="kill -9 under load, and look what is lost")
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--check-every", type=int, default=250, metavar="KILLS")
+    options = parser.parse_args()
+    outcomes = [trial(options.kills, seed=options.seed, check_every=options.check_every, say=_say)]
+    out = Path(__file__).parents[1] / "bench" / "out"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "crash.json").write_text(json.dumps([outcome.to_json() for outcome in outcomes], indent=2) + "\n")
+    return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
