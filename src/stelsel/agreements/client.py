@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ MAXIMUM_ANSWER = 8 * 1024 * 1024
 
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 _LIMITS = httpx.Limits(max_connections=10, max_keepalive_connections=4, keepalive_expiry=30.0)
+_LONGEST = 60.0  # seconds after which no request is still under way on connections that were put aside
 _RETRIED = {408, 425, 429}
 
 
@@ -39,28 +41,40 @@ class PeerMismatch(BadGateway):
 class PeerTransport(httpx.AsyncBaseTransport):
     """Connections to one peer. Raises `PeerMismatch` before a request goes out to any other."""
 
-    def __init__(self, peer_id: str, context: PeerContext) -> None:
+    def __init__(self, peer_id: str, context: Callable[[], PeerContext]) -> None:
+        """`context` gives the present context of this node's key pair."""
         self._peer_id = peer_id
         self._context = context
+        self._retired: list[tuple[httpx.AsyncHTTPTransport, float]] = []
         self._transport = self._new()
 
     def _new(self) -> httpx.AsyncHTTPTransport:
-        lists = self._context.anchors.revocations
-        self._generation = lists.generation if lists is not None else 0
-        return httpx.AsyncHTTPTransport(verify=self._context, limits=_LIMITS, trust_env=False, retries=0)
+        self._made_with = self._present()
+        return httpx.AsyncHTTPTransport(verify=self._made_with[0], limits=_LIMITS, trust_env=False, retries=0)
+
+    def _present(self) -> tuple[PeerContext, int]:
+        context = self._context()
+        lists = context.anchors.revocations
+        return context, lists.generation if lists is not None else 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme != "https":
             raise PeerMismatch("peers are reached over https only")
-        lists = self._context.anchors.revocations
-        if lists is not None and lists.generation != self._generation:
-            # Its certificate may have been revoked since the connections at hand were made.
-            old, self._transport = self._transport, self._new()
-            await old.aclose()
+        if self._present() != self._made_with:
+            # Its certificate may have been revoked since the connections at hand were made, or ours renewed.
+            self._retired.append((self._transport, time.monotonic()))
+            self._transport = self._new()
+        await self._close_retired(time.monotonic() - _LONGEST)
         request.extensions = {**request.extensions, "trace": _Watch(self._peer_id)}
         return await self._transport.handle_async_request(request)
 
+    async def _close_retired(self, before: float) -> None:
+        """Close connections that nothing is under way on any more."""
+        while self._retired and self._retired[0][1] < before:
+            await self._retired.pop(0)[0].aclose()
+
     async def aclose(self) -> None:
+        await self._close_retired(float("inf"))
         await self._transport.aclose()
 
 
@@ -97,10 +111,16 @@ class PeerClients:
     """One HTTP client for each peer, made when first needed."""
 
     def __init__(self, keypair: KeyPair, anchors: TrustAnchors, own_address: str) -> None:
+        self._keypair = keypair
+        self._anchors = anchors
         self._context = keypair.client_context(anchors)
+        keypair.on_renewal(self._renewed)
         self._own_address = own_address
         self._clients: dict[str, httpx.AsyncClient] = {}
         self._closed = False
+
+    def _renewed(self) -> None:
+        self._context = self._keypair.client_context(self._anchors)
 
     def of(self, peer_id: str) -> httpx.AsyncClient:
         """The client for this peer. It has no base address; it follows no redirects."""
@@ -109,7 +129,7 @@ class PeerClients:
         client = self._clients.get(peer_id)
         if client is None:
             client = httpx.AsyncClient(
-                transport=PeerTransport(peer_id, self._context),
+                transport=PeerTransport(peer_id, lambda: self._context),
                 timeout=_TIMEOUT,
                 follow_redirects=False,
                 trust_env=False,

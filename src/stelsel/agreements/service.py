@@ -151,6 +151,7 @@ class Agreements:
             services=offered,
             lifetime=token_lifetime,
             dialect=dialect,
+            anchors=anchors,
         )
         self._catch_up_at = 0.0
         self._keepers: list[asyncio.Task[None]] = []

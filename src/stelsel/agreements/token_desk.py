@@ -1,4 +1,4 @@
-"""The token desk: gives out access tokens, gets them from other peers, and checks them at the inway."""
+"""The token desk: gives out access tokens, gets them from other peers, and has them checked at the inway."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from stelsel.agreements import hashes, tokens
 from stelsel.agreements.agreement import Agreement
 from stelsel.agreements.client import PeerRefused
 from stelsel.agreements.dialect import USUAL, Dialect
-from stelsel.agreements.fsc_errors import TokenInvalid, TokenMissing, TokenRequestFault
+from stelsel.agreements.fsc_errors import TokenInvalid, TokenRequestFault
 from stelsel.agreements.group import Group
 from stelsel.agreements.memory import Memory
+from stelsel.agreements.token_check import TokenCheck
 from stelsel.agreements.tokens import Token, TokenClaims
-from stelsel.base.certificates import Certificate, KeyPair
+from stelsel.base.certificates import Certificate, KeyPair, TrustAnchors
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadGateway, Forbidden, NotFound
 from stelsel.base.jose import Signer
-
-_MOST_CHECKED = 20_000  # tokens whose signature is remembered as checked
 
 
 class TokenDesk:
@@ -37,9 +36,10 @@ class TokenDesk:
         services: frozenset[str],
         lifetime: int,
         dialect: Dialect = USUAL,
+        anchors: TrustAnchors | None = None,
     ) -> None:
         self._memory = memory
-        self._certificate = keypair.certificate
+        self._keypair = keypair
         self._signer = signer
         self._group = group
         self._clock = clock
@@ -47,9 +47,29 @@ class TokenDesk:
         self._services = services
         self._lifetime = lifetime
         self._dialect = dialect
-        self._checked: dict[str, TokenClaims] = {}
+        self.check = TokenCheck(
+            keypair=keypair,
+            group_id=group.id,
+            inway_address=inway_address,
+            clock=clock,
+            agreement=memory.agreement,
+            lifetime=lifetime,
+            dialect=dialect,
+            anchors=anchors,
+        )
+        keypair.on_renewal(self._renewed)
         self._held: dict[str, Token] = {}
         self._asking: dict[str, asyncio.Task[Token]] = {}
+        self._tasks: set[asyncio.Task[Token]] = set()
+
+    @property
+    def _certificate(self) -> Certificate:
+        return self._keypair.certificate
+
+    def _renewed(self) -> None:
+        """Tokens are bound to the certificate that they were asked with (RFC 8705, section 3)."""
+        self._held.clear()
+        self._asking.clear()
 
     def issue(self, form: Mapping[str, str], certificate: Certificate) -> dict[str, Any]:
         """The answer to a token request (FSC Core 4.4.1.6). Raises `TokenRequestFault`."""
@@ -87,31 +107,8 @@ class TokenDesk:
         return {"access_token": tokens.sign(claims, self._signer, self._dialect), "token_type": "bearer"}
 
     def verify(self, compact: str, thumbprint: str) -> TokenClaims:
-        """What a token says that came in over a connection with the certificate of `thumbprint` (4.7.1.2).
-
-        Whether the agreement still holds is for the caller to ask. Raises `TokenMissing`, `TokenInvalid`,
-        `TokenExpired` or `WrongGroup`.
-        """
-        compact = self._dialect.token_in(compact)
-        if not compact:
-            raise TokenMissing("the header Fsc-Authorization holds no access token")
-        claims = self._checked.get(compact)
-        if claims is None:
-            claims = tokens.verify(compact, self._certificate)
-            agreement = self._memory.agreement(claims.grant_hash)
-            claims = claims if agreement is None else claims.settled(agreement)
-            if len(self._checked) >= _MOST_CHECKED:
-                del self._checked[next(iter(self._checked))]
-            self._checked[compact] = claims
-        tokens.check(
-            claims,
-            thumbprint=thumbprint,
-            group_id=self._group.id,
-            provider=self._certificate.peer_id,
-            audience=self._inway_address or "",
-            now=self._clock.now(),
-        )
-        return claims
+        """See `TokenCheck.verify`."""
+        return self.check.verify(compact, thumbprint)
 
     async def get(self, grant_hash: str, ask: tokens.Ask) -> Token:
         """A token for one of this peer's agreements as consumer: the one at hand, or a new one through `ask`.
@@ -133,21 +130,28 @@ class TokenDesk:
         if task is None:  # however many requests wait, the provider is asked once
             task = asyncio.create_task(self._get_new(agreement, ask))
             self._asking[grant_hash] = task
-            task.add_done_callback(lambda _: self._asking.pop(grant_hash, None))
+            self._tasks.add(task)
+            task.add_done_callback(lambda done: self._asked(grant_hash, done))
         return await asyncio.shield(task)
 
     def forget(self, grant_hash: str) -> None:
         """Let go of the token at hand for this agreement."""
         self._held.pop(grant_hash, None)
 
+    def _asked(self, grant_hash: str, task: asyncio.Task[Token]) -> None:
+        self._tasks.discard(task)
+        if self._asking.get(grant_hash) is task:
+            del self._asking[grant_hash]
+
     async def close(self) -> None:
         """Give up asking."""
-        tasks = list(self._asking.values())
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _get_new(self, agreement: Agreement, ask: tokens.Ask) -> Token:
+        asked_with = self._certificate
         form = {"grant_type": "client_credentials", "scope": agreement.grant_hash, "client_id": agreement.consumer}
         try:
             if agreement.provider == self._certificate.peer_id:
@@ -156,6 +160,8 @@ class TokenDesk:
                 answer = await ask(agreement.provider, form)
         except (PeerRefused, TokenRequestFault) as refusal:
             raise Forbidden(f"the provider gives no access token: {refusal.detail}") from refusal
+        if self._certificate is not asked_with:  # renewed meanwhile, so the answer is bound to the one before
+            return await self._get_new(agreement, ask)
         compact = answer.get("access_token")
         if not isinstance(compact, str) or str(answer.get("token_type")).lower() != "bearer":
             raise BadGateway("the provider's answer holds no access token")

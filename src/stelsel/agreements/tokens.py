@@ -153,6 +153,16 @@ def read(compact: str) -> TokenClaims:
         raise TokenInvalid("the access token cannot be read") from error
 
 
+def issuer_thumbprint(compact: str) -> str:
+    """Which certificate a token says that it was issued with, **unchecked**. Raises `TokenInvalid`."""
+    if len(compact) > MAXIMUM_TOKEN:
+        raise TokenInvalid("the access token is too long")
+    try:
+        return str(jose.peek(compact)[0].get("x5t#S256"))
+    except BadRequest as error:
+        raise TokenInvalid("the access token cannot be read") from error
+
+
 def verify(compact: str, certificate: Certificate) -> TokenClaims:
     """What a token says, its signature proven to be by `certificate`'s key. Raises `TokenInvalid`."""
     if len(compact) > MAXIMUM_TOKEN:
