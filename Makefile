@@ -24,7 +24,7 @@ check-fsc: $(VENV)/ready ## check our own node against every scenario of the FSC
 	@$(BIN)/stelsel check fsc
 
 test: $(VENV)/ready-dev ## run all tests
-	$(BIN)/python tools/provide.py chromium nginx
+	$(BIN)/python tools/provide.py chromium nginx postgresql
 	$(BIN)/pytest
 
 lint: $(VENV)/ready-dev ## formatting, style, types, and the order of the rooms
@@ -37,7 +37,7 @@ fuzz: $(VENV)/ready-dev ## live 2,000 lives of contracts between three peers ove
 	STELSEL_FUZZ=$(RUNS) $(BIN)/pytest -q --show-capture=no tests/agreements/test_fsc_state_machine.py
 
 bench: $(VENV)/ready-dev ## measure, into bench/out/*.json
-	$(BIN)/python tools/provide.py nginx
+	$(BIN)/python tools/provide.py nginx postgresql
 	$(BIN)/python bench/run.py
 
 crash: $(VENV)/ready-dev ## kill -9 any process under load, again and again, and look whether anything is lost (KILLS=1000)

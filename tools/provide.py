@@ -7,10 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 _PROGRAMS = {
     "chromium": ("chromium", ("chromium", "chromium-browser", "google-chrome"), "the tests of pages in a real browser"),
-    "nginx": ("nginx", ("nginx", "/usr/sbin/nginx"), "the comparison with nginx"),
+    "postgresql": (
+        "postgresql",
+        ("/usr/lib/postgresql/*/bin/initdb", "initdb"),
+        "the tests and measurements of a ledger in PostgreSQL",
+    ),
+    "nginx": ("nginx", ("nginx", "/usr/sbin/nginx"), "what is compared with nginx, and tests against it"),
 }
 
 
@@ -24,7 +30,8 @@ def main(names: list[str]) -> int:
 
 
 def _present(name: str) -> bool:
-    return any(shutil.which(candidate) for candidate in _PROGRAMS[name][1])
+    candidates = _PROGRAMS[name][1]
+    return any(shutil.which(candidate) or any(Path("/").glob(candidate.lstrip("/"))) for candidate in candidates)
 
 
 def _install(name: str) -> bool:
