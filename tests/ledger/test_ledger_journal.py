@@ -19,12 +19,13 @@ import pytest
 from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable
 from stelsel.ledger.group_commit import GroupCommit
 from stelsel.ledger.journal import SegmentJournal
+from stelsel.ledger.numbers import Item
 
 NONCE = bytes(range(16))
 
 
-def _item(number: int) -> tuple[bytes, bytes]:
-    return NONCE, b'{"number":%d}' % number
+def _item(number: int) -> Item:
+    return NONCE, b'{"number":%d}' % number, ""
 
 
 def _records(journal: SegmentJournal) -> list[bytes]:
@@ -224,7 +225,7 @@ async def main():
         number = 0
         while True:
             text = f"{name}-{number}"
-            index = await commit.append((bytes(16), text.encode() + b"}"))
+            index = await commit.append((bytes(16), text.encode() + b"}", ""))
             os.write(1, f"{index} {text}\\n".encode())
             number += 1
     await asyncio.gather(*(appender(f"{os.getpid()}.{n}") for n in range(16)))

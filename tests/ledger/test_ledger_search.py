@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -108,9 +109,12 @@ def test_a_search_finds_what_going_through_every_record_finds(
         ledger = new_ledger()
         await ledger.start()
         entries = []
+        counts = Counter[str]()
         for number in range(250):
             record = made_up(chance, number)
-            entries.append(Entry(await ledger.append(record), record))
+            counts[record.subject] += 1
+            number = counts[record.subject] if record.subject else 0
+            entries.append(Entry(await ledger.append(record), record._replace(subject_sequence=number)))
         for _ in range(300):
             place = {
                 "after_ms": moment(),

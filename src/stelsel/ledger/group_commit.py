@@ -14,11 +14,11 @@ from queue import SimpleQueue
 from stelsel.base.log import logger
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.journal import Journal
+from stelsel.ledger.numbers import Item
 
 _log = logger("ledger")
 
-_Item = tuple[bytes, bytes]
-_Waiting = tuple[_Item, "asyncio.Future[int]", float]
+_Waiting = tuple[Item, "asyncio.Future[int]", float]
 
 _NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder"
 
@@ -33,7 +33,7 @@ class GroupCommit:
         self._deadline = deadline
         self._gathering: deque[_Waiting] = deque()
         self._writing: list[_Waiting] | None = None
-        self._queue: SimpleQueue[list[_Item] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Item] | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
         self._scheduled = False
@@ -72,7 +72,7 @@ class GroupCommit:
         """Whether the last batch could not be written."""
         return self._refusing
 
-    def append(self, item: _Item) -> asyncio.Future[int]:
+    def append(self, item: Item) -> asyncio.Future[int]:
         """A future of the record's index: done when the record is durable, or failed with `LedgerUnavailable`.
 
         When the deadline passes while the record is being written, the future fails although the record may still

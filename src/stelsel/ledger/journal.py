@@ -6,7 +6,12 @@ names it; then follows a frame a record:
     length   u32   bytes in the payload
     check    u32   CRC-32 of the payload
     header   u32   CRC-32 of the eight bytes before
-    payload        kind (1 byte, "R": a record), nonce (16 bytes), the record's canonical JSON
+    payload        kind (1 byte) and what belongs to it (see `frames`): a record with its nonce, or what is left of one
+                   that was erased
+
+A segment that was rewritten, since records in it were erased (`prune`), says so in its first line. The one that is
+being written to never is. Beside the segments, `<folder>.numbers` keeps how many records there are of each resident
+(see `numbers`); it can be removed while the node stands still, and is then made anew.
 
 **What a caller may rely on.** `append` returns after the whole batch was synced to the file that stands at its path:
 a file that was moved away or replaced is noticed before anything is acknowledged, whoever runs the node, root too.
@@ -22,28 +27,44 @@ raises `LedgerCorrupt`, with file and place, and nothing is cut.
 from __future__ import annotations
 
 import os
-import struct
+import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from stelsel.base.log import logger
-from stelsel.ledger.commitment import NONCE_SIZE
+from stelsel.ledger.carried import Carried
 from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable
+from stelsel.ledger.frames import (
+    CHUNK,
+    COUNTED_AT,
+    HEADER,
+    LARGEST_PAYLOAD,
+    LENGTHS,
+    RECORD,
+    RECORD_AT,
+    Broken,
+    frame,
+    generation_of,
+    known_payload,
+    read_frames,
+    title_of,
+)
+from stelsel.ledger.glance import subject_of
+from stelsel.ledger.numbers import Item, Numbers, key_of
+from stelsel.ledger.pruning import prune_segment
 
 _log = logger("ledger")
 
-_HEADER = struct.Struct("<III")
-_LENGTHS = struct.Struct("<II")
-_CHECK = struct.Struct("<I")
-_RECORD = b"R"
-_PREFIX = len(_RECORD) + NONCE_SIZE
-_CHUNK = 1 << 18
-_LARGEST_PAYLOAD = 1 << 24
+_PIECE = 256
+"""Records in a piece, at most."""
+_FLUSHED = 1 << 18
+"""Records after which the numbers are brought to disk: so many are read again when the machine was started anew."""
 _NEXT_STEP = "make the ledger's folder writable and give it room; recording then goes on by itself"
 
 
@@ -54,33 +75,94 @@ class Position:
     index: int
     segment: int
     offset: int
+    generation: int = 0
+    """How often the segment was rewritten when this was its place (see `prune`); another one: look for the index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A record as the journal holds it."""
+    """A record as the journal holds it: `nonce` and `record`, or what is left of one that was erased."""
 
     position: Position
     after: Position
     """Where the next one starts, if it is in the same segment."""
     nonce: bytes
     record: bytes
+    """Canonical JSON. Empty: it was erased."""
+    seal: bytes = b""
+    """Of an erased record: `commitment.sealed` (32 bytes), so that its leaf can still be made. Else empty."""
+    counted: bytes = b""
+    """Of an erased record: the canonical `Record.counted`. Else empty."""
+
+
+class Piece(NamedTuple):
+    """Some records that follow each other in one segment, as `Journal.pieces` gives them: no object a record."""
+
+    first: int
+    """Index of the first."""
+    segment: int
+    generation: int
+    offsets: list[int]
+    """Of each record its `Position.offset`."""
+    payloads: list[bytes]
+    """Of each record b"R" + nonce (16 bytes) + canonical JSON; of an erased one b"P" + seal (32 bytes) + counted."""
+    after: Position
+    """Where the next record starts, if it is in the same segment."""
+
+
+class Pruned(NamedTuple):
+    """What a prune did: counts only."""
+
+    records: int
+    """Records erased now."""
+    segments: int
+    """Files rewritten, of a journal that has files; else 0."""
 
 
 class Journal(Protocol):
-    """Where records become durable. All methods block; `append` is called by one thread at a time."""
+    """Where records become durable. All methods block; `append` is called by one thread at a time.
+
+    `prune` is called by another thread, one at a time, while `append` and reading go on.
+    """
 
     size: int
-    """How many records are durable. Never shrinks."""
+    """How many records are durable. Never shrinks: an erased record keeps its place."""
 
-    def append(self, batch: Sequence[tuple[bytes, bytes]]) -> int:
-        """Make (nonce, canonical record) pairs durable; gives the index of the first. Raises `LedgerUnavailable`."""
+    def append(self, batch: Sequence[Item]) -> int:
+        """Make the records durable, those about a resident numbered; gives the index of the first.
+
+        A record with a subject gets the next number of that subject (`record.numbered`): 1, 2, 3... in the order of
+        the journal, without gaps, also after a batch that was refused, a crash or a prune. Raises `LedgerUnavailable`.
+        """
+
+    def refresh(self) -> int:
+        """Look how many records are durable, those of other hosts too; gives `size`. Raises `LedgerUnavailable`."""
 
     def lines(self, start: int, stop: int, near: Position | None = None) -> Iterator[Line]:
         """The lines start..stop-1; `near` is a known position not after `start`. Raises `LedgerUnavailable`."""
 
+    def pieces(self, start: int, stop: int, near: Position | None = None) -> Iterator[Piece]:
+        """The same as `lines`, for who goes through many: pieces of some hundreds of records."""
+
     def line(self, position: Position) -> Line:
         """The one line at this position. Raises `LedgerUnavailable`."""
+
+    def prune(self, before_ms: int, start: int, stop: int) -> Pruned:
+        """Erase for good those of the records start..stop-1 whose own `time` is before `before_ms` (ms since epoch).
+
+        Of each the seal and the counted part stay in its place, so that its leaf, the tree, the evidence and every
+        proof of others hold; record and nonce are gone, from backups of the live files
+        excepted. A record that cannot be erased now (a segment that is still being written to) is left for the next
+        time. Before a record about a resident is erased, that subject's highest number is kept apart, without any
+        time, so that numbering goes on. Whole or not at all for each record, whatever crashes; doing it again does
+        no harm. Raises `LedgerUnavailable`.
+        """
+
+    def last_number(self, subject: str) -> int:
+        """The number of the latest record about this subject (a reference); 0 when there never was one."""
+
+    def generations(self) -> dict[int, int]:
+        """Of every segment that was ever rewritten, by its number: how often. Empty when places never change."""
 
     def close(self) -> None:
         """Let go of the files."""
@@ -100,6 +182,8 @@ class SegmentJournal:
         self._file: int | None = None
         self._last_header = b""
         self._last_offset = 0
+        self._turn = threading.Lock()
+        self._flushed = 0
         try:
             if not known:
                 _make_folder(folder)
@@ -111,11 +195,25 @@ class SegmentJournal:
             self.size, self._end = self._recover()
             if self.size < known:
                 raise _lost(folder, self.size, known)
+            self._carried = Carried(folder)
+            self._numbers = self._count()
         except OSError as error:
             raise _unavailable(error) from error
 
-    def append(self, batch: Sequence[tuple[bytes, bytes]]) -> int:
+    def append(self, batch: Sequence[Item]) -> int:
         """See `Journal`."""
+        with self._turn:
+            numbered, given = self._numbers.give(batch)
+            first = self._append(numbered)
+            for key, number in given.items():
+                self._numbers.tell(key, number)
+            self._numbers.cover(self.size)
+        if self.size - self._flushed >= _FLUSHED:
+            self._flushed = self.size
+            threading.Thread(target=self._flush, name="ledger-numbers", daemon=True).start()
+        return first
+
+    def _append(self, batch: Sequence[tuple[bytes, bytes]]) -> int:
         first = self.size
         try:
             file = self._file if self._file is not None else self._reopen()
@@ -124,7 +222,7 @@ class SegmentJournal:
         except OSError as error:
             self._let_go()
             raise _unavailable(error) from error
-        frames = [_frame(nonce, record) for nonce, record in batch]
+        frames = [frame(nonce, record) for nonce, record in batch]
         data = b"".join(frames)
         try:
             _write(file, data)
@@ -135,58 +233,148 @@ class SegmentJournal:
             raise _unavailable(error) from error
         self._end += len(data)
         self._last_offset = self._end - len(frames[-1])
-        self._last_header = frames[-1][: _HEADER.size]
+        self._last_header = frames[-1][: HEADER.size]
         self.size = first + len(batch)
         return first
 
+    def refresh(self) -> int:
+        """See `Journal`. Nobody else writes to these files."""
+        return self.size
+
     def lines(self, start: int, stop: int, near: Position | None = None) -> Iterator[Line]:
+        """See `Journal`."""
+        for piece in self.pieces(start, stop, near):
+            yield from _lines(piece)
+
+    def pieces(self, start: int, stop: int, near: Position | None = None) -> Iterator[Piece]:
         """See `Journal`."""
         if stop > self.size:
             raise ValueError("the journal is not that long")
         segments = list(self._segments)
         at = bisect_right(segments, start) - 1
-        index, offset = segments[at], len(_title(segments[at]))
-        if near is not None and near.segment == segments[at] and near.index <= start:
-            index, offset = near.index, near.offset
         while start < stop:
             end = min(stop, segments[at + 1]) if at + 1 < len(segments) else stop
-            for line in self._read(segments[at], index, offset, end):
-                if line.position.index >= start:
-                    yield line
-            start = end
+            yield from self._read(segments[at], start, end, near)
+            start, near = end, None
             at += 1
-            if at < len(segments):
-                index, offset = segments[at], len(_title(segments[at]))
 
     def line(self, position: Position) -> Line:
         """See `Journal`."""
-        return next(self._read(position.segment, position.index, position.offset, position.index + 1, chunk=4096))
+        index = position.index
+        return next(_lines(next(self._read(position.segment, index, index + 1, position, chunk=4096))))
+
+    def prune(self, before_ms: int, start: int, stop: int) -> Pruned:
+        """See `Journal`."""
+        stop = min(stop, self.size)
+        records = rewritten = 0
+        try:
+            if start < stop and stop > self._segments[-1]:
+                with self._turn:  # what is written to now is closed, so that it can be rewritten
+                    self._close_segment()
+            segments = list(self._segments)
+            for first, end in pairwise(segments):
+                if end > start and first < stop:
+                    erased = prune_segment(
+                        self._path(first), first, end - first, before_ms, self._numbers, self._carried
+                    )
+                    records, rewritten = records + erased, rewritten + (erased > 0)
+            if records:
+                self._carried.drop(lambda key: self._numbers.last(key))
+        except Broken as broken:
+            raise _corrupt(self._path(first), broken) from broken
+        except OSError as error:
+            raise _unavailable(error) from error
+        return Pruned(records, rewritten)
+
+    def last_number(self, subject: str) -> int:
+        """See `Journal`."""
+        return self._numbers.last(key_of(subject))
+
+    def generations(self) -> dict[int, int]:
+        """See `Journal`."""
+        found = {}
+        for segment in list(self._segments[:-1]):
+            try:
+                with self._path(segment).open("rb", buffering=0) as file:
+                    if (generation := generation_of(file.fileno(), segment)[0]) > 0:
+                        found[segment] = generation
+            except Broken as broken:
+                raise _corrupt(self._path(segment), broken) from broken
+            except OSError as error:
+                raise _unavailable(error) from error
+        return found
 
     def close(self) -> None:
         """See `Journal`."""
         self._let_go()
+        self._numbers.close()
 
     # Reading
 
-    def _read(self, segment: int, index: int, offset: int, stop: int, chunk: int = _CHUNK) -> Iterator[Line]:
-        """Lines index..stop-1 of one segment, of which `offset` is where `index` starts."""
+    def _read(
+        self, segment: int, start: int, stop: int, near: Position | None = None, chunk: int = CHUNK
+    ) -> Iterator[Piece]:
+        """Records start..stop-1 of one segment, looked for from `near` on if that is a place in it."""
         path = self._path(segment)
         try:
             with path.open("rb", buffering=0) as file:
-                for place, payload in _frames(file.fileno(), offset, chunk):
-                    if payload[:1] != _RECORD or len(payload) < _PREFIX:
-                        raise _Broken(place, "a frame of a kind that this version does not know")
-                    after = Position(index + 1, segment, place + _HEADER.size + len(payload))
-                    yield Line(Position(index, segment, place), after, payload[1:_PREFIX], payload[_PREFIX:])
+                generation, offset = generation_of(file.fileno(), segment)
+                index = segment
+                if (
+                    near is not None
+                    and (near.segment, near.generation) == (segment, generation)
+                    and near.index <= start
+                ):
+                    index, offset = near.index, near.offset
+                else:
+                    chunk = CHUNK
+                offsets: list[int] = []
+                payloads: list[bytes] = []
+                for place, payload in read_frames(file.fileno(), offset, chunk):
+                    if not known_payload(payload):
+                        raise Broken(place, "a frame of a kind that this version does not know")
                     index += 1
-                    if index >= stop:  # what follows may be a batch that is being written
+                    if index <= start:
+                        continue
+                    offsets.append(place)
+                    payloads.append(payload)
+                    if index == stop or len(payloads) == _PIECE:
+                        after = Position(index, segment, place + HEADER.size + len(payload), generation)
+                        yield Piece(index - len(payloads), segment, generation, offsets, payloads, after)
+                        offsets, payloads = [], []
+                    if index == stop:  # what follows may be a batch that is being written
                         return
-        except _Broken as broken:
+        except Broken as broken:
             raise _corrupt(path, broken) from broken
         except OSError as error:
             raise _unavailable(error) from error
-        if index < stop:
-            raise _corrupt(path, _Broken(offset, f"it ends before record {index}"))
+        raise _corrupt(path, Broken(offset, f"it ends before record {index}"))
+
+    # Numbers
+
+    def _count(self) -> Numbers:
+        """The numbers, and what they do not know yet told to them."""
+        path = self._folder.with_name(self._folder.name + ".numbers")
+        numbers = Numbers(path)
+        if numbers.covered > self.size:  # of another journal, or of one that was put back from a backup
+            numbers.forget()
+        start = numbers.covered
+        if start < self.size:
+            for key, number in self._carried:
+                numbers.tell(key, number)
+            for piece in self.pieces(start, self.size):
+                for payload in piece.payloads:
+                    if payload[:1] == RECORD:
+                        subject, number = subject_of(payload)
+                        if number:
+                            numbers.tell(key_of(subject), number)
+            numbers.cover(self.size)
+        self._flushed = self.size
+        return numbers
+
+    def _flush(self) -> None:
+        with suppress(OSError, ValueError):  # closed meanwhile, which brings it to disk, or a disk that refuses
+            self._numbers.flush()
 
     # Opening
 
@@ -196,27 +384,27 @@ class SegmentJournal:
         path = self._path(segment)
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         self._file = file
-        title = _title(segment)
+        title = title_of(segment)
         found = os.pread(file, len(title), 0)
         if found != title:
             if found.rstrip(b"\0") != title[: len(found.rstrip(b"\0"))] or os.fstat(file).st_size > len(title):
-                raise _corrupt(path, _Broken(0, "it does not start with its own name"))
+                raise _corrupt(path, Broken(0, "it does not start with its own name"))
             os.ftruncate(file, 0)
             _write(file, title)
         index, end = segment, len(title)
         try:
-            for place, payload in _frames(file, end):
+            for place, payload in read_frames(file, end):
                 index += 1
-                end = place + _HEADER.size + len(payload)
+                end = place + HEADER.size + len(payload)
                 self._last_offset = place
-        except _Broken as broken:
+        except Broken as broken:
             if not _torn(file, broken.offset):
                 raise _corrupt(path, broken) from broken
             _log.warning("torn tail cut off", file=path.name, offset=end, bytes=os.fstat(file).st_size - end)
             os.ftruncate(file, end)
         os.fsync(file)  # whole records that nobody was told about must not vanish after others build on them
         if index > segment:
-            self._last_header = os.pread(file, _HEADER.size, self._last_offset)
+            self._last_header = os.pread(file, HEADER.size, self._last_offset)
         return index, end
 
     def _reopen(self) -> int:
@@ -225,12 +413,12 @@ class SegmentJournal:
         path = self._path(segment)
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         try:
-            title = _title(segment)
+            title = title_of(segment)
             whole = os.fstat(file).st_size >= self._end and os.pread(file, len(title), 0) == title
             if self._last_header and self._last_offset >= len(title):
-                whole = whole and os.pread(file, _HEADER.size, self._last_offset) == self._last_header
+                whole = whole and os.pread(file, HEADER.size, self._last_offset) == self._last_header
             if not whole:
-                raise _corrupt(path, _Broken(self._last_offset, "what was acknowledged last is not in it any more"))
+                raise _corrupt(path, Broken(self._last_offset, "what was acknowledged last is not in it any more"))
             os.ftruncate(file, self._end)  # what a failed batch left was refused
             os.fsync(file)
         except BaseException:
@@ -240,7 +428,7 @@ class SegmentJournal:
         return file
 
     def _start_segment(self, first: int) -> None:
-        title = _title(first)
+        title = title_of(first)
         path = self._folder / f"{first:020d}.segment"
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -266,6 +454,13 @@ class SegmentJournal:
             raise OSError("the new segment is not open")
         return self._file
 
+    def _close_segment(self) -> None:
+        """Go on in a new segment, unless the present one is empty."""
+        if self.size > self._segments[-1]:
+            if self._file is None:
+                self._reopen()
+            self._rotate()
+
     def _check_in_place(self, file: int, end: int) -> None:
         """The file that we hold is the file at its path, and ends where we think; root is stopped by this too."""
         mine, there = os.fstat(file), self._path(self._segments[-1]).stat()
@@ -289,51 +484,16 @@ class SegmentJournal:
         return self._folder / f"{segment:020d}.segment"
 
 
-class _Broken(Exception):
-    """A frame cannot be read; where, and why."""
-
-    def __init__(self, offset: int, reason: str) -> None:
-        super().__init__(reason)
-        self.offset = offset
-        self.reason = reason
-
-
-def _title(first: int) -> bytes:
-    return f"stelsel journal 1 {first:020d}\n".encode("ascii")
-
-
-def _frame(nonce: bytes, record: bytes) -> bytes:
-    payload = _RECORD + nonce + record
-    lengths = _LENGTHS.pack(len(payload), crc32(payload))
-    return lengths + _CHECK.pack(crc32(lengths)) + payload
-
-
-def _frames(file: int, offset: int, chunk: int = _CHUNK) -> Iterator[tuple[int, bytes]]:
-    """(offset, payload) of every frame from `offset` to the end of the file. Raises `_Broken`."""
-    buffer = b""
-    at = 0
-    while True:
-        if len(buffer) - at < _HEADER.size:
-            buffer, offset, at = buffer[at:] + os.pread(file, chunk, offset + len(buffer)), offset + at, 0
-            if not buffer:
-                return
-            if len(buffer) < _HEADER.size:
-                raise _Broken(offset, "the last frame is not whole")
-        length, check, header = _HEADER.unpack_from(buffer, at)
-        if crc32(buffer[at : at + _LENGTHS.size]) != header or length > _LARGEST_PAYLOAD:
-            raise _Broken(offset + at, "a frame's header is damaged")
-        end = at + _HEADER.size + length
-        if len(buffer) < end:
-            wanted = max(chunk, end - len(buffer))
-            buffer, offset, at = buffer[at:] + os.pread(file, wanted, offset + len(buffer)), offset + at, 0
-            end = _HEADER.size + length
-            if len(buffer) < end:
-                raise _Broken(offset, "the last frame is not whole")
-        payload = buffer[at + _HEADER.size : end]
-        if crc32(payload) != check:
-            raise _Broken(offset + at, "a frame's payload is damaged")
-        yield offset + at, payload
-        at = end
+def _lines(piece: Piece) -> Iterator[Line]:
+    ends = [*piece.offsets[1:], piece.after.offset]
+    for step, (offset, end, payload) in enumerate(zip(piece.offsets, ends, piece.payloads, strict=True)):
+        index = piece.first + step
+        position = Position(index, piece.segment, offset, piece.generation)
+        after = Position(index + 1, piece.segment, end, piece.generation)
+        if payload[:1] == RECORD:
+            yield Line(position, after, payload[1:RECORD_AT], payload[RECORD_AT:])
+        else:
+            yield Line(position, after, b"", b"", payload[1:COUNTED_AT], payload[COUNTED_AT:])
 
 
 def _torn(file: int, offset: int) -> bool:
@@ -343,16 +503,16 @@ def _torn(file: int, offset: int) -> bool:
     anything behind it is not torn: cutting there could cut acknowledged records.
     """
     rest = b""
-    while chunk := os.pread(file, _CHUNK, offset + len(rest)):
+    while chunk := os.pread(file, CHUNK, offset + len(rest)):
         rest += chunk
-        if len(rest) > _LARGEST_PAYLOAD + _HEADER.size and rest.strip(b"\0"):
+        if len(rest) > LARGEST_PAYLOAD + HEADER.size and rest.strip(b"\0"):
             return False
     written = rest.rstrip(b"\0")
-    if len(written) < _HEADER.size:
+    if len(written) < HEADER.size:
         return True
-    length, _, header = _HEADER.unpack_from(written)
-    whole_header = bool(crc32(written[: _LENGTHS.size]) == header)
-    return whole_header and len(written) < _HEADER.size + int(length)
+    length, _, header = HEADER.unpack_from(written)
+    whole_header = bool(crc32(written[: LENGTHS.size]) == header)
+    return whole_header and len(written) < HEADER.size + int(length)
 
 
 def _write(file: int, data: bytes) -> None:
@@ -391,7 +551,7 @@ def _unavailable(error: OSError) -> LedgerUnavailable:
     return LedgerUnavailable(f"the ledger cannot be used: {error.strerror or error}", next_step=_NEXT_STEP)
 
 
-def _corrupt(path: Path, broken: _Broken) -> LedgerCorrupt:
+def _corrupt(path: Path, broken: Broken) -> LedgerCorrupt:
     _log.error("ledger damaged", file=path.name, offset=broken.offset, reason=broken.reason)
     return LedgerCorrupt(
         f"{path} is damaged at byte {broken.offset}: {broken.reason}",

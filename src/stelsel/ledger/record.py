@@ -55,13 +55,15 @@ class Record(NamedTuple):
     """Subject reference, this peer's own pseudonym of the resident whom it is about. Empty: it names nobody."""
     consumer_delegator: str | None = None
     provider_delegator: str | None = None
+    subject_sequence: int = 0
+    """Which record about `subject` it is in this ledger: 1, 2, 3... without gaps. The journal gives it (`numbered`)."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object, without what is empty, its members in canonical order."""
         result: dict[str, Any] = {}
         for name in _NAMES:
             value = getattr(self, name)
-            if value is None or value in ("", ()):
+            if value is None or value in ("", ()) or (name == "subject_sequence" and value == 0):
                 continue
             result[name] = list(value) if value.__class__ is tuple else value
         return result
@@ -80,6 +82,8 @@ class Record(NamedTuple):
             before, after = _forms.get(common := self._common()) or _form(common, self)
             parent = f',"parent_span_id":{_quoted(self.parent_span_id)}' if self.parent_span_id else ""
             subject = f',"subject":{_quoted(self.subject)}' if self.subject else ""
+            if self.subject_sequence:
+                subject += f',"subject_sequence":{self.subject_sequence}'
             return (
                 f'{before}{parent}{after},"span_id":{_quoted(self.span_id)}{subject},"time":{self.time},'
                 f'"trace_id":{_quoted(self.trace_id)},"transaction_id":{_quoted(self.transaction_id)}}}'
@@ -156,6 +160,19 @@ class Record(NamedTuple):
         return _encode(self.counted()).encode("utf-8")
 
 
+def numbered(record: bytes, sequence: int) -> bytes:
+    """The canonical record about a resident with its number in it, canonical still.
+
+    Quotes in JSON strings are escaped and no string is followed by a colon but a member's name, so the text before
+    which the number goes stands in it once. Raises `ValueError` when it does not.
+    """
+    head, found, tail = record.partition(_TIME)
+    if not found:
+        raise ValueError("this is not a record")
+    return b'%b,"subject_sequence":%d%b%b' % (head, sequence, found, tail)
+
+
+_TIME = b',"time":'
 _NAMES = tuple(sorted(Record._fields))
 _LISTS = frozenset({"fields", "search_parameters", "refused"})
 _LARGEST_TIME = 2**53 - 1
@@ -168,7 +185,8 @@ _forms: dict[tuple[object, ...], tuple[str, str]] = {}
 
 def _form(common: tuple[object, ...], record: Record) -> tuple[str, str]:
     """The canonical JSON of such records, up to the parent span and from there to the span; remembered."""
-    members = record._replace(parent_span_id=None, span_id="", subject="", trace_id="", transaction_id="").to_json()
+    own: dict[str, Any] = dict.fromkeys(("span_id", "subject", "trace_id", "transaction_id"), "")
+    members = record._replace(parent_span_id=None, subject_sequence=0, **own).to_json()
     del members["time"]
     before = _encode({name: value for name, value in members.items() if name < "parent_span_id"})[:-1]
     after = _encode({name: value for name, value in members.items() if name > "parent_span_id"})[1:-1]
@@ -181,6 +199,8 @@ def _form(common: tuple[object, ...], record: Record) -> tuple[str, str]:
 def _fits(name: str, member: object) -> bool:
     if name == "time":
         return type(member) is int and 0 <= member <= _LARGEST_TIME
+    if name == "subject_sequence":
+        return type(member) is int and 0 < member <= _LARGEST_TIME
     if name == "allowed":
         return isinstance(member, bool)
     if name == "direction":

@@ -119,7 +119,7 @@ class Ledger:
         if at == len(self._nonces):
             self._nonces, at = os.urandom(_NONCES * NONCE_SIZE), 0
         self._nonce_at = at + NONCE_SIZE
-        return await commit.append((self._nonces[at : at + NONCE_SIZE], data))
+        return await commit.append((self._nonces[at : at + NONCE_SIZE], data, record.subject))
 
     async def find(self, query: Query) -> list[Entry]:
         """The records that meet the query, with everything that was acknowledged before this call."""

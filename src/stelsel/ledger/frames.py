@@ -1,0 +1,101 @@
+"""Frames: how a segment file of the journal holds records, byte by byte (see `journal`). Reading and making, no policy.
+
+A payload is a kind (1 byte) and what belongs to it:
+
+    R   a record: nonce (16 bytes), the record's canonical JSON
+    P   what is left of a record that was erased: seal (32 bytes), the canonical counted part
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from zlib import crc32
+
+from stelsel.ledger.commitment import HASH_SIZE, NONCE_SIZE, sealed
+from stelsel.ledger.glance import counted_of
+
+HEADER = struct.Struct("<III")
+LENGTHS = struct.Struct("<II")
+_CHECK = struct.Struct("<I")
+RECORD, ERASED = b"R", b"P"
+RECORD_AT, COUNTED_AT = 1 + NONCE_SIZE, 1 + HASH_SIZE
+CHUNK = 1 << 18
+LARGEST_PAYLOAD = 1 << 24
+_LONGEST_TITLE = 64
+
+
+class Broken(Exception):
+    """A frame cannot be read; where, and why."""
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(reason)
+        self.offset = offset
+        self.reason = reason
+
+
+def title_of(first: int, generation: int = 0) -> bytes:
+    """The first line of the segment that begins with this record, rewritten so many times."""
+    rewritten = f" rewritten {generation}" if generation else ""
+    return f"stelsel journal 1 {first:020d}{rewritten}\n".encode("ascii")
+
+
+def generation_of(file: int, first: int) -> tuple[int, int]:
+    """How often this segment was rewritten, and where its frames begin. Raises `Broken`."""
+    line, newline, _ = os.pread(file, _LONGEST_TITLE, 0).partition(b"\n")
+    number = line.removeprefix(title_of(first)[:-1]).removeprefix(b" rewritten ") or b"0"
+    if newline and number.isdigit() and line + newline == title_of(first, int(number)):
+        return int(number), len(line) + 1
+    raise Broken(0, "it does not start with its own name")
+
+
+def frame(nonce: bytes, record: bytes) -> bytes:
+    """The frame of a record."""
+    return framed(RECORD + nonce + record)
+
+
+def framed(payload: bytes) -> bytes:
+    """The frame with this payload."""
+    lengths = LENGTHS.pack(len(payload), crc32(payload))
+    return lengths + _CHECK.pack(crc32(lengths)) + payload
+
+
+def erased(payload: bytes) -> bytes:
+    """The payload of a record without the record: its seal and its counted part."""
+    record = payload[RECORD_AT:]
+    return ERASED + sealed(payload[1:RECORD_AT], record) + counted_of(record)
+
+
+def known_payload(payload: bytes) -> bool:
+    """Whether this version knows this kind of payload."""
+    kind = payload[:1]
+    return (kind == RECORD and len(payload) >= RECORD_AT) or (kind == ERASED and len(payload) > COUNTED_AT)
+
+
+def read_frames(file: int, offset: int, chunk: int = CHUNK) -> Iterator[tuple[int, bytes]]:
+    """(offset, payload) of every frame from `offset` to the end of the file. Raises `Broken`."""
+    buffer = b""
+    at = 0
+    while True:
+        if len(buffer) - at < HEADER.size:
+            buffer, offset, at = buffer[at:] + os.pread(file, chunk, offset + len(buffer)), offset + at, 0
+            if not buffer:
+                return
+            if len(buffer) < HEADER.size:
+                raise Broken(offset, "the last frame is not whole")
+        length, check, header = HEADER.unpack_from(buffer, at)
+        if crc32(buffer[at : at + LENGTHS.size]) != header or length > LARGEST_PAYLOAD:
+            raise Broken(offset + at, "a frame's header is damaged")
+        end = at + HEADER.size + length
+        if len(buffer) < end:
+            wanted = max(chunk, end - len(buffer))
+            buffer, offset, at = buffer[at:] + os.pread(file, wanted, offset + len(buffer)), offset + at, 0
+            end = HEADER.size + length
+            if len(buffer) < end:
+                raise Broken(offset, "the last frame is not whole")
+        payload = buffer[at + HEADER.size : end]
+        if crc32(payload) != check:
+            raise Broken(offset + at, "a frame's payload is damaged")
+        yield offset + at, payload
+        at = end
