@@ -109,17 +109,20 @@ class Ledger:
         that was so refused may still turn out to be recorded (see `journal`), never the other way round.
         Raises `BadRequest` when the record has no canonical JSON or is too large.
         """
+        return await self.append_encoded(record.canonical(), record.subject)
+
+    def append_encoded(self, data: bytes, subject: str) -> asyncio.Future[int]:
+        """As `append`, of a record's canonical bytes and the subject reference in it. What is known now is raised."""
         commit = self._commit
         if commit is None:
             raise _closed()
-        data = record.canonical()
         if len(data) > self._settings.record_bytes:
             raise BadRequest(f"the record is larger than {self._settings.record_bytes} bytes")
         at = self._nonce_at
         if at == len(self._nonces):
             self._nonces, at = os.urandom(_NONCES * NONCE_SIZE), 0
         self._nonce_at = at + NONCE_SIZE
-        return await commit.append((self._nonces[at : at + NONCE_SIZE], data, record.subject))
+        return commit.append((self._nonces[at : at + NONCE_SIZE], data, subject))
 
     async def find(self, query: Query) -> list[Entry]:
         """The records that meet the query, with everything that was acknowledged before this call."""
