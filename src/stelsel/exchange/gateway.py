@@ -24,6 +24,7 @@ _log = logger("exchange")
 
 _TICK = 0.1  # seconds between two looks at the time limits
 _LINGER = 2.0  # seconds in which a client may still finish sending after an answer that came early
+_ARRIVING = 0.25  # seconds in which a connection that was accepted may still finish its handshake when we drain
 _HIGH_WATER = 256 * 1024
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -318,16 +319,25 @@ class Gateway(ABC):
         """Once a tick: whatever else has to be looked after."""
 
     async def stop(self, drain_seconds: float = 5.0) -> None:
-        """Take no more connections, finish what is being carried, at most `drain_seconds`; then break off."""
+        """Take no more connections, finish what is being carried, at most `drain_seconds`; then break off.
+
+        Unused connections stay for the grace: a request that is on its way is carried, and its answer says that the
+        connection ends. The socket that was listened on is closed here; who kept a duplicate of it keeps its backlog.
+        """
         if self._server is None:
             return
         self.draining = True
         self._server.close()
-        for connection in list(self.connections):
-            connection.drain()
-        end = self.loop.time() + drain_seconds
-        while self.in_flight and self.loop.time() < end:  # noqa: ASYNC110  only here, once in a node's life
+        now = self.loop.time()
+        end, unused_until = now + drain_seconds, now + min(drain_seconds, self.limits.grace_seconds)
+        # Who was let in may be in the middle of a TLS handshake, and is not a connection yet.
+        arriving_until = now + min(_ARRIVING, drain_seconds)
+        while (self.connections or now < arriving_until) and now < end:
+            if now >= unused_until:
+                for connection in list(self.connections):
+                    connection.drain()
             await asyncio.sleep(0.02)
+            now = self.loop.time()
         for connection in list(self.connections):
             connection.abort()
         await asyncio.sleep(0)
