@@ -7,6 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ledger_databases import (  # noqa: F401 - fixtures
+    journal_setting,
+    new_database,
+    new_journal,
+    open_journal,
+    postgres_server,
+    server,
+)
 
 from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import SystemClock

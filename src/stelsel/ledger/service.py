@@ -22,7 +22,8 @@ from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.group_commit import GroupCommit
 from stelsel.ledger.index import Index, Reader
-from stelsel.ledger.journal import Position, SegmentJournal
+from stelsel.ledger.journal import Journal, Position
+from stelsel.ledger.journals import open_journal
 from stelsel.ledger.merkle import consistency_proof, inclusion_proof, root
 from stelsel.ledger.query import MAXIMUM_LIMIT, Entry, LogQuery, Query
 from stelsel.ledger.record import Record
@@ -229,8 +230,14 @@ class Ledger:
         try:
             index = Index(folder / "index.sqlite", pause=settings.index_pause)
             try:
-                journal = SegmentJournal(folder / "segments", segment_bytes=settings.segment_bytes, known=index.size)
                 key = LedgerKey.load(folder / "ledger.key")
+                journal = open_journal(
+                    settings,
+                    folder=folder,
+                    index=index,
+                    peer_id=self._keypair.certificate.peer_id,
+                    public_key=key.public,
+                )
             except BaseException:
                 index.stop()
                 raise
@@ -253,7 +260,7 @@ class _Opened:
 
     def __init__(
         self,
-        journal: SegmentJournal,
+        journal: Journal,
         index: Index,
         key: LedgerKey,
         endorsement: Endorsement,
@@ -268,8 +275,8 @@ class _Opened:
         self.origin = origin_of(peer_id)
 
     def read(self, function: Callable[[Reader], T], deadline: float) -> T:
-        """Ask the index when it holds all that is durable now."""
-        self.index.wait_for(self.journal.size, deadline)
+        """Ask the index when it holds all that is durable now, on whichever host it was recorded."""
+        self.index.wait_for(self.journal.refresh(), deadline)
         with self.index.reading() as reader:
             return function(reader)
 

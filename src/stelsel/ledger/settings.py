@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
 
-from stelsel.base.settings import Settings
+from pydantic import AfterValidator, Field
+
+from stelsel.base.settings import RelativePath, Settings
+
+SEGMENTS = "segments"
+"""The journal is kept in files of the node's own."""
+
+
+def _journal(value: str) -> str:
+    if value == SEGMENTS:
+        return value
+    if not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError('must be "segments" or the address of a database, postgresql://user@host/database')
+    try:
+        parts = urlsplit(value)
+        names = {name.lower() for name in parse_qs(parts.query, keep_blank_values=True)}
+    except ValueError:
+        raise ValueError("the address of the database cannot be read") from None
+    if ":" in parts.netloc.rpartition("@")[0] or names & {"password", "sslpassword"}:
+        raise ValueError("a password does not belong in an address: put it in the file journal_password_file")
+    return value
 
 
 class LedgerSettings(Settings):
     """Limits of the ledger. The defaults suit a node of any size."""
 
+    journal: Annotated[str, AfterValidator(_journal)] = Field(
+        default=SEGMENTS,
+        max_length=2000,
+        description="where records become durable: `segments` (files of this node), or a PostgreSQL database that "
+        "many hosts share, `postgresql://user@host/database`; see [PostgreSQL](postgres.md)",
+    )
+    journal_password_file: RelativePath | None = Field(
+        default=None,
+        description="file with the password of that database on its first line; without it `PGPASSWORD`, "
+        "`~/.pgpass` or a client certificate",
+    )
     deadline: float = Field(
         default=5.0,
         gt=0,
