@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -17,6 +17,7 @@ from stelsel.agreements.catch_up import CatchUp, ListedSignature
 from stelsel.agreements.client import PeerClients
 from stelsel.agreements.contract import parse
 from stelsel.agreements.dialect import USUAL, Dialect
+from stelsel.agreements.directory_reader import pages
 from stelsel.agreements.external_contract import additional_data
 from stelsel.agreements.fsc_errors import UnknownFscVersion
 from stelsel.agreements.gate import Gate
@@ -369,6 +370,22 @@ class Agreements:
 
     async def receive(self, submission: Submission) -> None:
         """Take in a contract or a signature of another peer. Raises the FSC fault that tells why not."""
+    async def pages(
+        self, peer_id: str, path: str, member: str, query: dict[str, str], limit: int
+    ) -> AsyncIterator[list[Any]]:
+        """What the manager of a peer lists, page by page, oldest first; bounded as all its answers are.
+
+        Raises `Unavailable`, `BadGateway` or `PeerRefused`.
+        """
+        address = await self._peers.address_of(peer_id)
+        async for page in pages(self._clients, peer_id, address, path, member, query, limit):
+            yield page
+
+    def counterparties(self) -> set[str]:
+        """The peers with which there is, or was, an agreement to call one another."""
+        every = {peer for agreement in self.agreements() for peer in (agreement.consumer, agreement.provider)}
+        return every - {self.peer_id}
+
         now = self._clock.now()
         certificate = submission.certificate
         try:
