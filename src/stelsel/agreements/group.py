@@ -85,9 +85,12 @@ class Group(Settings):
         """How a certificate says who a peer is."""
         return PeerElements(self.peer_id_element, self.peer_name_element)
 
-    def trust(self) -> TrustAnchors:
-        """What certificates must hold under, read from the files that this one names. Raises `ConfigurationFault`."""
-        found = TrustAnchors.load(self.trust_anchors)
+    def trust(self, pem: bytes | None = None) -> TrustAnchors:
+        """What certificates must hold under, read from the files that this one names. Raises `ConfigurationFault`.
+
+        `pem` are the trust anchors when they were read already.
+        """
+        found = TrustAnchors.load(self.trust_anchors) if pem is None else TrustAnchors(pem)
         lists = self.revocation_lists
         versions = sorted(_TLS_VERSIONS[version] for version in self.tls_versions)
         return TrustAnchors(

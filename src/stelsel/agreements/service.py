@@ -328,6 +328,10 @@ class Agreements:
         """See `TokenDesk.verify`."""
         return self._desk.verify(compact, thumbprint)
 
+    def earlier_certificates(self) -> tuple[tuple[Certificate, float], ...]:
+        """See `TokenCheck.earlier`."""
+        return self._desk.check.earlier
+
     # --- peers and services ----------------------------------------------------------------------------------------
 
     def listed_peers(self) -> list[ListedPeer]:
@@ -366,10 +370,6 @@ class Agreements:
         """A client with mutual TLS that talks to this peer and no other, at any https address. Do not close it."""
         return self._clients.of(peer_id)
 
-    # --- what other peers do ---------------------------------------------------------------------------------------
-
-    async def receive(self, submission: Submission) -> None:
-        """Take in a contract or a signature of another peer. Raises the FSC fault that tells why not."""
     async def pages(
         self, peer_id: str, path: str, member: str, query: dict[str, str], limit: int
     ) -> AsyncIterator[list[Any]]:
@@ -386,6 +386,10 @@ class Agreements:
         every = {peer for agreement in self.agreements() for peer in (agreement.consumer, agreement.provider)}
         return every - {self.peer_id}
 
+    # --- what other peers do ---------------------------------------------------------------------------------------
+
+    async def receive(self, submission: Submission) -> None:
+        """Take in a contract or a signature of another peer. Raises the FSC fault that tells why not."""
         now = self._clock.now()
         certificate = submission.certificate
         try:

@@ -24,6 +24,7 @@ class _StandardError:
 
 def configure(*, as_json: bool = False, level: str = "info") -> None:
     """Set up logging for this process, once."""
+    _chosen[:] = [*(["--log-json"] if as_json else []), "--log-level", level]
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
         processors=[
@@ -38,6 +39,14 @@ def configure(*, as_json: bool = False, level: str = "info") -> None:
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
+
+
+_chosen: list[str] = []
+
+
+def arguments() -> list[str]:
+    """How logging was set up, as arguments for a process that is to log in the same way."""
+    return list(_chosen)
 
 
 def logger(room: str) -> structlog.stdlib.BoundLogger:
