@@ -29,6 +29,8 @@ class Cosigned:
     """A checkpoint with cosignatures, and what ties each of these to its peer."""
 
     checkpoint: SignedCheckpoint
+    endorsement: Endorsement
+    """The peer's word for the ledger's key, of before the checkpoint was signed."""
     witnesses: tuple[Endorsement, ...]
 
 
@@ -44,12 +46,20 @@ class VerifiedWitness:
 class WitnessKey:
     """The key by which a peer cosigns the checkpoints of others."""
 
-    def __init__(self, path: Path, keypair: KeyPair, now: float) -> None:
+    def __init__(self, path: Path, keypair: KeyPair) -> None:
         """Read the key from `path`, or make it. Raises `ConfigurationFault`."""
         self._key = load_key(path)
         self._public = public_bytes(self._key)
+        self._keypair = keypair
+        self._endorsed: tuple[bytes, Endorsement] = (b"", {})
         self.name = WITNESS.name_of(keypair.certificate.peer_id)
-        self.endorsement = endorse(keypair, WITNESS, self._public, now)
+
+    def endorsement(self, now: float) -> Endorsement:
+        """The peer's word for this key, by the certificate that it has now; made once for each certificate."""
+        certificate = self._keypair.certificate.der
+        if self._endorsed[0] != certificate:
+            self._endorsed = (certificate, endorse(self._keypair, WITNESS, self._public, now))
+        return self._endorsed[1]
 
     def cosign(self, text: str, time: int) -> SignatureLine:
         """The cosignature over a note's text at `time` (seconds)."""

@@ -62,10 +62,31 @@ class Tiles:
         self.size = index + 1
         return index
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaf hashes, many at a time."""
+        taken = 0
+        while taken < len(leaves):
+            number, column = divmod(self.size, TILE_WIDTH)
+            room = TILE_WIDTH - 1 - column
+            if room == 0:
+                self.append(leaves[taken])
+                taken += 1
+                continue
+            more = leaves[taken : taken + room]
+            tile = self._tile(0, number, column)
+            tile += b"".join(more)
+            self.changed.add((0, number))
+            self.size += len(more)
+            taken += len(more)
+
     def tile(self, level: int, number: int) -> bytes:
         """The bytes of a tile, as it is now."""
         width = min(TILE_WIDTH, (self.size >> (TILE_HEIGHT * level)) - number * TILE_WIDTH)
         return bytes(self._tile(level, number, width))
+
+    def stored(self, level: int, number: int) -> bytes:
+        """The bytes of a tile as they were saved, whatever they are; empty when there is none."""
+        return self._load(level, number) if self._load is not None else b""
 
     def saved(self) -> None:
         """Forget tiles that are complete and saved; the right edge of the tree stays in memory."""
@@ -99,10 +120,11 @@ class Tiles:
 
 def _subtree(hashes: bytes | bytearray) -> bytes:
     """The root over a power of two of hashes."""
-    row = [bytes(hashes[at : at + HASH_SIZE]) for at in range(0, len(hashes), HASH_SIZE)]
-    while len(row) > 1:
-        row = [_sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row), 2)]
-    return row[0]
+    row = bytes(hashes)
+    while len(row) > HASH_SIZE:
+        pairs = range(0, len(row), 2 * HASH_SIZE)
+        row = b"".join([_sha256(b"\x01" + row[at : at + 2 * HASH_SIZE]).digest() for at in pairs])
+    return row
 
 
 def root(size: int, node: Node) -> bytes:
@@ -183,6 +205,20 @@ def verify_consistency(first: int, second: int, first_root: bytes, second_root: 
     path = [first_root, *proof] if first & (first - 1) == 0 else list(proof)
     if not path or _climb(first, second, path) != (first_root, second_root):
         raise ProofInvalid("the trees do not share their beginning: two histories were told")
+
+
+def beginning_of(first: int, second: int, second_root: bytes, proof: Sequence[bytes]) -> bytes:
+    """The root that a tree had at size `first`, as this proof shows of the tree of `second` leaves under `second_root`.
+
+    So two trees can be shown to differ in their beginning. For a `first` that is a power of two the usual proof leaves
+    that root out, since whoever checks it has it: here it stands first. Raises `ProofInvalid`.
+    """
+    if not 0 < first < second or not proof or any(len(value) != HASH_SIZE for value in (second_root, *proof)):
+        raise ProofInvalid("the sizes of the trees, or the proof, show nothing")
+    old, new = _climb(first, second, proof)
+    if new != second_root:
+        raise ProofInvalid("the proof does not lead to the root of the tree")
+    return old
 
 
 def _climb(first: int, second: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:

@@ -15,16 +15,19 @@ from typing import Any, TypeVar
 from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadRequest, ConfigurationFault, NotFound
-from stelsel.ledger import evidence, receipts
+from stelsel.ledger import audit, evidence, published, receipts
 from stelsel.ledger.checkpoint import LedgerKey, SignedCheckpoint, endorse, origin_of
 from stelsel.ledger.commitment import NONCE_SIZE, sealed
+from stelsel.ledger.cosignature import Cosigned
 from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.group_commit import GroupCommit
 from stelsel.ledger.index import Index, Reader
 from stelsel.ledger.journal import Journal, Position
 from stelsel.ledger.journals import open_journal
+from stelsel.ledger.kept import Checkpoints
 from stelsel.ledger.merkle import consistency_proof, inclusion_proof, root
+from stelsel.ledger.note import ED25519, VerifierKey
 from stelsel.ledger.query import MAXIMUM_LIMIT, Entry, LogQuery, Query
 from stelsel.ledger.record import Record
 from stelsel.ledger.settings import LedgerSettings
@@ -153,8 +156,13 @@ class Ledger:
             position = _known(reader, index)
             line = opened.journal.line(position)
             tree = reader.tree()
-            proof = inclusion_proof(index, tree.size, tree.node)
-            return receipts.make(index, line.record, line.nonce, proof, self._sign(reader), opened.endorsement)
+            shown = opened.checkpoints.cosigned
+            if shown is None or not index < shown.checkpoint.size <= tree.size:
+                shown = Cosigned(self._sign(reader), opened.endorsement, ())
+            proof = inclusion_proof(index, shown.checkpoint.size, tree.node)
+            return receipts.make(
+                index, line.record, line.nonce, proof, shown.checkpoint, shown.endorsement, shown.witnesses
+            )
 
         return await self._read(make)
 
@@ -168,6 +176,60 @@ class Ledger:
             return consistency_proof(first, second, tree.node)
 
         return await self._read(prove)
+
+    @property
+    def cosigned(self) -> Cosigned | None:
+        """The last checkpoint that enough witnesses cosigned."""
+        return self._open_now().checkpoints.cosigned
+
+    async def keep_cosigned(self, cosigned: Cosigned) -> None:
+        """Keep a checkpoint that enough witnesses cosigned; durable when this returns."""
+        await asyncio.to_thread(self._open_now().checkpoints.keep_cosigned, cosigned)
+
+    async def keep_witnessed(self, text: str) -> None:
+        """Keep a checkpoint of ours by which a witness refuses another, for `audit` to compare."""
+        await asyncio.to_thread(self._open_now().checkpoints.keep_witnessed, text)
+
+    async def tile(self, level: int, number: int, width: int) -> bytes:
+        """The first `width` hashes of a tile of the tree (C2SP tlog-tiles). Raises `NotFound`."""
+        return await self._read(published.tile(level, number, width))
+
+    async def entries(self, number: int, width: int) -> bytes:
+        """A bundle of entries of the tree (C2SP tlog-tiles): commitments only. Raises `NotFound`."""
+        return await self._read(published.entries(self._open_now().journal, number, width))
+
+    async def audit(self, pause: float = 0.0) -> AsyncIterator[audit.Progress | audit.Report]:
+        """Audit the whole ledger as it is now (see `audit`); what comes last is the report. `pause`: see there."""
+        opened = self._open_now()
+        size, stored_root = await self._read(lambda reader: (reader.tree().size, _root(reader)))
+
+        def stored(tiles: list[audit.Tile]) -> list[bytes]:
+            with opened.index.reading() as reader:
+                tree = reader.tree()
+                return [tree.stored(*tile) for tile in tiles]
+
+        steps = audit.examine(
+            size=size,
+            stored_root=stored_root,
+            lines=opened.journal.lines,
+            stored=stored,
+            kept=opened.checkpoints.kept(),
+            key=VerifierKey(opened.origin, ED25519, opened.key.public),
+            pause=pause,
+        )
+        while (step := await asyncio.to_thread(next, steps, None)) is not None:
+            yield step
+
+    async def root_at(self, size: int) -> bytes:
+        """The root of the tree when it held `size` records. Raises `NotFound` when it never did."""
+
+        def read(reader: Reader) -> bytes:
+            tree = reader.tree()
+            if not 0 <= size <= tree.size:
+                raise NotFound("the ledger does not hold that many records")
+            return root(size, tree.node)
+
+        return await self._read(read)
 
     async def counted(self, size: int) -> AsyncIterator[bytes]:
         """The evidence (see `evidence`) for the first `size` records, in pieces of many lines."""
@@ -189,7 +251,7 @@ class Ledger:
         opened = self._open_now()
         tree = reader.tree()
         time = max(int(self._clock.now()), opened.endorsed_at)
-        return opened.key.sign(opened.origin, tree.size, root(tree.size, tree.node), time)
+        return opened.checkpoints.sign(tree.size, tree.node, time)
 
     async def _ask(self, question: Callable[[Reader], list[Position]]) -> list[Entry]:
         opened = self._open_now()
@@ -238,6 +300,12 @@ class Ledger:
                     peer_id=self._keypair.certificate.peer_id,
                     public_key=key.public,
                 )
+                checkpoints = Checkpoints(folder, key, origin_of(self._keypair.certificate.peer_id))
+                try:
+                    checkpoints.check(journal.size)
+                except BaseException:
+                    journal.close()
+                    raise
             except BaseException:
                 index.stop()
                 raise
@@ -245,9 +313,8 @@ class Ledger:
             self._unlock()
             raise
         now = self._clock.now()
-        return _Opened(
-            journal, index, key, endorse(self._keypair, key.public, now), int(now), self._keypair.certificate.peer_id
-        )
+        endorsement = endorse(self._keypair, key.public, now)
+        return _Opened(journal, index, key, endorsement, int(now), self._keypair.certificate.peer_id, checkpoints)
 
     def _unlock(self) -> None:
         lock, self._lock = self._lock, None
@@ -266,6 +333,7 @@ class _Opened:
         endorsement: Endorsement,
         endorsed_at: int,
         peer_id: str,
+        checkpoints: Checkpoints,
     ) -> None:
         self.journal = journal
         self.index = index
@@ -273,12 +341,18 @@ class _Opened:
         self.endorsement = endorsement
         self.endorsed_at = endorsed_at
         self.origin = origin_of(peer_id)
+        self.checkpoints = checkpoints
 
     def read(self, function: Callable[[Reader], T], deadline: float) -> T:
         """Ask the index when it holds all that is durable now, on whichever host it was recorded."""
         self.index.wait_for(self.journal.refresh(), deadline)
         with self.index.reading() as reader:
             return function(reader)
+
+
+def _root(reader: Reader) -> bytes:
+    tree = reader.tree()
+    return root(tree.size, tree.node)
 
 
 def _known(reader: Reader, index: int) -> Position:

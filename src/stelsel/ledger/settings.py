@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from stelsel.agreements.group import PeerId
 from stelsel.base.settings import RelativePath, Settings
 
 SEGMENTS = "segments"
@@ -69,3 +70,29 @@ class LedgerSettings(Settings):
     find_deadline: float = Field(
         default=10.0, gt=0, le=300, description="seconds that a search waits for the index to hold all that is on disk"
     )
+    witnesses: tuple[PeerId, ...] = Field(
+        default=(),
+        max_length=32,
+        description="OINs of the peers that are asked to cosign this ledger's checkpoints; see "
+        "[Witnesses](operate.md#witnesses)",
+    )
+    witness_quorum: int = Field(
+        default=1,
+        ge=1,
+        le=32,
+        description="how many of them must cosign a checkpoint before it is kept and used for receipts (k of n)",
+    )
+    witness_interval: float = Field(
+        default=60.0, gt=0, le=86_400, description="seconds between two times that the witnesses are asked"
+    )
+    witness_for_others: bool = Field(
+        default=True, description="whether this node cosigns the checkpoints of other peers of the group that ask it"
+    )
+
+    @model_validator(mode="after")
+    def _enough_witnesses(self) -> LedgerSettings:
+        if len(set(self.witnesses)) != len(self.witnesses):
+            raise ValueError("witnesses names a peer twice")
+        if self.witnesses and self.witness_quorum > len(self.witnesses):
+            raise ValueError("witness_quorum is more than there are witnesses")
+        return self
