@@ -70,6 +70,7 @@ class Outway(Gateway):
         self._hosts: dict[str, bytes] = {}
         self._table: RoutingTable | None = None
         agreements.on_change(self._forget_table)
+        keypair.on_renewal(self._renewed)
 
     async def start(self, listener: socket.socket) -> None:
         """Listen, plain HTTP: only the organisation's own applications may reach this address."""
@@ -139,6 +140,13 @@ class Outway(Gateway):
         return self._table
 
     def _forget_table(self) -> None:
+        self._table = None
+
+    def _renewed(self) -> None:
+        """Tokens are bound to our certificate, so from now on requests go over connections made with the new one."""
+        self._tls = self._keypair.client_context(self._tls.anchors)
+        self._retired += self._pools.values()
+        self._pools = {}
         self._table = None
 
     async def _judge(self, call: Call, facts: Facts, route: Route, now: float) -> Service:

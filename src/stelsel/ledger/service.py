@@ -50,6 +50,7 @@ class Ledger:
         self._nonce_at = 0
         self._lock: int | None = None
         self._opened: _Opened | None = None
+        keypair.on_renewal(self._endorse_again)
         self._commit: GroupCommit | None = None
 
     async def start(self) -> None:
@@ -267,6 +268,13 @@ class Ledger:
     async def _read(self, function: Callable[[Reader], T]) -> T:
         opened = self._open_now()
         return await asyncio.to_thread(partial(opened.read, function, self._settings.find_deadline))
+
+    def _endorse_again(self) -> None:
+        """The peer has a new certificate, and checkpoints outlive the old one."""
+        opened, now = self._opened, self._clock.now()
+        if opened is not None:
+            opened.endorsement = endorse(self._keypair, opened.key.public, now)
+            opened.endorsed_at = int(now)
 
     def _open_now(self) -> _Opened:
         if self._opened is None:
