@@ -62,7 +62,7 @@ class Chain:
 
     @classmethod
     def make(cls, folder: Path, *, journals: dict[str, str] | None = None, prepare: str = "") -> Chain:
-        """Write all files. `journals`: more lines for the section [ledger] of a node's file, by node."""
+        """Write all files. `journals`: addresses of databases, by node; without one it keeps segments."""
         authority, ports = Authority(), free_ports(_PORTS)
         (folder / "anchors.pem").write_bytes(authority.root_pem)
         (folder / "group.toml").write_text(
@@ -149,12 +149,13 @@ def more_files() -> None:
 
 
 def _node(name: str, ports: dict[str, int], journal: str) -> str:
+    where = f'journal = "{journal}"' if journal else f"segment_bytes = {_SEGMENT_BYTES}"
     lines = [
         'data = "data"\ngroup = "../group.toml"',
         '[peer]\ncertificate = "certificate.pem"\nkey = "key.pem"',
         f'[manager]\nlisten = "127.0.0.1:{ports[name]}"\naddress = "https://localhost:{ports[name]}"',
         f'[web]\nlisten = "127.0.0.1:{ports[f"{name}-web"]}"\naddress = "http://localhost:{ports[f"{name}-web"]}"',
-        f"[ledger]\nsegment_bytes = {_SEGMENT_BYTES}\n{journal}",
+        f"[ledger]\n{where}",
     ]
     if name == PROVIDER:
         inway, endpoint = ports["inway"], f"http://127.0.0.1:{ports['service']}"

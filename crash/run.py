@@ -11,12 +11,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,10 +29,17 @@ from crash import check
 from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain, more_files
 from crash.load import Load, Watcher
 from crash.nursery import Nursery
-from stelsel.ledger.journal import SegmentJournal
+from stelsel.demo.postgres import ThrowawayPostgres, programs
+from stelsel.ledger.journal import Journal, SegmentJournal
+from stelsel.ledger.keys import load_key, public_bytes
 from stelsel.ledger.receipts import verify as verify_receipt
 
+SEGMENTS, POSTGRES = "segments", "postgres"
 VICTIMS = {PROVIDER: 8, CONSUMER: 8, "service": 3, "both nodes": 1}
+"""What is killed, and how often against the others."""
+DATABASE_VICTIMS = {"postgres": 4, "a process of postgres": 3}
+_NO_DATABASE = "the ledger's database cannot be used"
+"""A node that starts while its database is away ends, saying so: whoever supervises it starts it again."""
 _MOST_SHOWN = 20
 _STALL = 30.0
 """Seconds without an answer after which the chain counts as broken."""
@@ -43,6 +53,8 @@ class Outcome:
     journal: str
     seed: int
     kills: dict[str, int] = field(default_factory=dict)
+    started_again: int = 0
+    """Starts that were tried again because the database was not there yet."""
     answered: int = 0
     broken: int = 0
     seconds: float = 0.0
@@ -73,6 +85,7 @@ class Outcome:
             "seed": self.seed,
             "kills": sum(self.kills.values()),
             "kills_of": self.kills,
+            "started_again": self.started_again,
             "seconds": round(self.seconds, 1),
             "answered_requests": self.answered,
             "broken_requests": self.broken,
@@ -91,14 +104,25 @@ class Outcome:
 class Trial:
     """One trial in `folder`."""
 
-    def __init__(self, folder: Path, *, seed: int, prepare: str = "", say: Callable[[str], None] = print) -> None:
-        """`prepare`: see `Chain`."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        postgres: ThrowawayPostgres | None = None,
+        prepare: str = "",
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """`postgres`: a started server for the journals, with a database for each node. `prepare`: see `Chain`."""
         self._chance = random.Random(seed)
-        self._chain = Chain.make(folder, prepare=prepare)
+        self._postgres = postgres
+        self._journals = {name: postgres.url(name) for name in PEERS} if postgres is not None else {}
+        self._chain = Chain.make(folder, journals=self._journals, prepare=prepare)
         self._folder = folder
         self._prepare = prepare
         self._say = say
-        self._outcome = Outcome("segments", seed)
+        self._outcome = Outcome(SEGMENTS if postgres is None else POSTGRES, seed)
+        self._victims = VICTIMS if postgres is None else VICTIMS | DATABASE_VICTIMS
         self._load = Load(self._chain.ports["outway"], self._chance)
         self._watchers = {
             name: Watcher(self._chain.ports[f"{name}-web"], self._chain.anchors, self._chance) for name in PEERS
@@ -140,6 +164,8 @@ class Trial:
         finally:
             for name in self._names:  # the load goes on until the last moment
                 await asyncio.to_thread(self._nursery.kill, name)
+            if self._postgres is not None:
+                await asyncio.to_thread(self._postgres.kill)
             await self._load.stop()
             for task in watching:
                 task.cancel()
@@ -155,14 +181,19 @@ class Trial:
         wanted = len(load.answered) + self._chance.randrange(1, 600)
         while len(load.answered) < wanted:
             await asyncio.sleep(0.002)
+            if self._postgres is not None:
+                self._see_what_ended()
             if time.monotonic() > until:
                 self._see_what_ended()
                 raise TimeoutError(f"no request was answered for {_STALL:.0f} s: the chain does not come back")
         await asyncio.sleep(self._chance.uniform(0, 0.01))
 
     async def _strike(self) -> None:
-        victim = self._chance.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+        victim = self._chance.choices(list(self._victims), list(self._victims.values()))[0]
         self._outcome.kills[victim] = self._outcome.kills.get(victim, 0) + 1
+        if victim in DATABASE_VICTIMS and self._postgres is not None:
+            await asyncio.to_thread(self._strike_database, self._postgres, whole=victim == "postgres")
+            return
         names = tuple(PEERS) if victim == "both nodes" else (victim,)
         for name in names:
             await asyncio.to_thread(self._nursery.kill, name)
@@ -170,15 +201,29 @@ class Trial:
         for name in names:
             self._chain.start(self._nursery, name)
 
+    def _strike_database(self, postgres: ThrowawayPostgres, *, whole: bool) -> None:
+        """Kill the whole server and start it again, or one of its processes: then it ends all others itself."""
+        if whole:
+            postgres.kill()
+            postgres.start()
+        else:
+            with suppress(OSError, IndexError):  # it ended meanwhile
+                os.kill(self._chance.choice(_children(postgres)), signal.SIGKILL)
+
     def _see_what_ended(self) -> None:
         """A process that ended by itself could not live with what a kill left behind."""
         for name, status in self._nursery.ended().items():
             words = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
-            self._outcome.faults.append(f"{name} ended by itself ({status}): {words[-1] if words else ''}")
+            if self._postgres is not None and any(_NO_DATABASE in line for line in words[-3:]):
+                self._outcome.started_again += 1
+            else:
+                self._outcome.faults.append(f"{name} ended by itself ({status}): {words[-1] if words else ''}")
             self._chain.start(self._nursery, name)
 
     async def _examine(self) -> None:
         outcome = self._outcome
+        if self._postgres is not None:
+            await asyncio.to_thread(self._postgres.start)
         consumer, provider = [await asyncio.to_thread(self._read, name) for name in (CONSUMER, PROVIDER)]
         seen = check.seen_by_service(self._chain.seen)
         outcome.findings = check.compare(self._load.answered, consumer, provider, seen)
@@ -199,12 +244,21 @@ class Trial:
         return check.read(name, self._lines(name), self._watchers[name].checkpoints)
 
     def _lines(self, name: str) -> Iterator[tuple[bytes, bytes]]:
-        journal = SegmentJournal(self._chain.ledger(name) / "segments")
+        journal = self._journal(name)
         try:
             for line in journal.lines(0, journal.size):
                 yield line.nonce, line.record
         finally:
             journal.close()
+
+    def _journal(self, name: str) -> Journal:
+        folder = self._chain.ledger(name)
+        if name not in self._journals:
+            return SegmentJournal(folder / "segments")
+        from stelsel.ledger.postgres import PostgresJournal
+
+        key = public_bytes(load_key(folder / "ledger.key"))
+        return PostgresJournal(self._journals[name], peer_id=PEERS[name], public_key=key, deadline=60)
 
     async def _question(self) -> None:
         """Ask the living nodes: what they answer must be what their journals hold."""
@@ -238,11 +292,28 @@ class Trial:
         return "" if proven.record.transaction_id == transaction else "its receipt is of another record"
 
 
-def trial(kills: int, *, seed: int, check_every: int, prepare: str = "", say: Callable[[str], None] = print) -> Outcome:
-    """Run one trial in a folder of its own, which stays behind when something was found."""
+def trial(
+    kills: int,
+    *,
+    seed: int,
+    check_every: int,
+    journal: str = SEGMENTS,
+    prepare: str = "",
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Run one trial in a folder of its own, which stays behind when something was found.
+
+    Raises `ConfigurationFault` when `journal` is `POSTGRES` and there is no PostgreSQL here.
+    """
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
     more_files()
-    outcome = uvloop.run(Trial(folder, seed=seed, prepare=prepare, say=say).run(kills, check_every))
+    with ExitStack() as stack:
+        postgres = None
+        if journal == POSTGRES:
+            postgres = stack.enter_context(ThrowawayPostgres(max_connections="100"))
+            _make_databases(postgres)
+        run = Trial(folder, seed=seed, postgres=postgres, prepare=prepare, say=say).run(kills, check_every)
+        outcome = uvloop.run(run)
     if outcome.good:
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -256,14 +327,37 @@ def trial(kills: int, *, seed: int, check_every: int, prepare: str = "", say: Ca
     return outcome
 
 
+def _make_databases(postgres: ThrowawayPostgres) -> None:
+    import psycopg
+
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        for name in PEERS:
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+
+
+def _children(postgres: ThrowawayPostgres) -> list[int]:
+    if postgres.process is None:
+        raise ProcessLookupError
+    pid = postgres.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def main() -> int:
     """The command; exit code 1 when anything was found."""
     parser = argparse.ArgumentParser(prog="python -m crash", description="kill -9 under load, and look what is lost")
+    parser.add_argument("--journal", choices=[SEGMENTS, POSTGRES, "both"], default="both")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--check-every", type=int, default=250, metavar="KILLS")
     options = parser.parse_args()
-    outcomes = [trial(options.kills, seed=options.seed, check_every=options.check_every, say=_say)]
+    journals = [SEGMENTS, POSTGRES] if options.journal == "both" else [options.journal]
+    if options.journal == "both" and programs() is None:
+        _say("There is no PostgreSQL here: only segments are tried. Next step: python tools/provide.py postgresql")
+        journals = [SEGMENTS]
+    outcomes = [
+        trial(options.kills, seed=options.seed, check_every=options.check_every, journal=journal, say=_say)
+        for journal in journals
+    ]
     out = Path(__file__).parents[1] / "bench" / "out"
     out.mkdir(parents=True, exist_ok=True)
     (out / "crash.json").write_text(json.dumps([outcome.to_json() for outcome in outcomes], indent=2) + "\n")

@@ -11,8 +11,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from crash import check
-from crash.run import trial
+from crash.run import POSTGRES, SEGMENTS, trial
 
+from stelsel.demo.postgres import programs
 from stelsel.ledger.commitment import commitment, sealed
 from stelsel.ledger.merkle import leaf_hash
 from stelsel.ledger.record import Record
@@ -20,10 +21,13 @@ from stelsel.ledger.record import Record
 SEED = 20261123
 
 
+@pytest.mark.parametrize("journal", [SEGMENTS, POSTGRES])
 def test_what_was_answered_while_processes_were_killed_is_at_both_sides_once(
-    capsys: pytest.CaptureFixture[str],
+    journal: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = trial(20, seed=SEED, check_every=10)
+    if journal == POSTGRES and programs() is None:
+        pytest.skip("there is no PostgreSQL server here: python tools/provide.py postgresql")
+    outcome = trial(20, seed=SEED, check_every=20, journal=journal)
     assert outcome.good, capsys.readouterr().out
     assert sum(outcome.kills.values()) == 20
     assert outcome.answered > 500
