@@ -41,6 +41,7 @@ bench: $(VENV)/ready-dev ## measure, into bench/out/*.json
 	$(BIN)/python bench/run.py
 
 crash: $(VENV)/ready-dev ## kill -9 any process under load, again and again, and look whether anything is lost (KILLS=1000)
+	$(BIN)/python tools/provide.py postgresql
 	$(BIN)/python -m crash --kills $(KILLS)
 
 lock: $(VENV)/ready-dev ## renew the lock files

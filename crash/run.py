@@ -43,7 +43,7 @@ _NO_DATABASE = "the ledger's database cannot be used"
 _MOST_SHOWN = 20
 _STALL = 30.0
 """Seconds without an answer after which the chain counts as broken."""
-_SAMPLE = 15
+_SAMPLE = 8
 
 
 @dataclass
