@@ -257,18 +257,27 @@ class PostgresJournal:
             if error.sqlstate is not None and session.alive:  # the server answered: the transaction was undone
                 raise
             raise _Unanswered(first, error) from error
-        if self._warnings:  # a standby that should have it as well did not say so
-            raise unavailable("its standby did not confirm")
+        self._check_confirmed()
         return first
 
     def _committed(self, session: Session, first: int, batch: Sequence[Item]) -> int | None:
         """Whether the batch of which no answer came is there; the lock waits for its transaction to end."""
-        with session.transaction():
-            session.execute(_LOCK)
-            rows = session.execute(_LINES, (first, first + len(batch)), binary=True).fetchall()
+        session.execute(_BEGIN)
+        row = session.execute(_LOCK).fetchone()
+        rows = session.execute(_LINES, (first, first + len(batch)), binary=True).fetchall()
         found = [payload[:RECORD_AT] for _, payload in rows] == [RECORD + nonce for nonce, _, _ in batch]
+        self._warnings = 0
+        if found and row is not None:  # a commit of our own: when a standby has this one, it has the one before too
+            session.execute(_GROW, row)
+        session.execute(_COMMIT)
+        self._check_confirmed()
         _log.info("unanswered commit looked up", records=len(batch), committed=found)
         return first if found else None
+
+    def _check_confirmed(self) -> None:
+        """A standby that should have the transaction as well said so; else the server commits with a warning."""
+        if self._warnings:
+            raise unavailable("its standby did not confirm")
 
     def _check_last(self, session: Session) -> None:
         """The server that we have now holds what we acknowledged last."""

@@ -43,9 +43,6 @@ _REASONS = {
     "25P03": "it took too long",
     "42501": "this node's role lacks a right",
     "42P01": "its tables are not there",
-    "28000": "it does not know this node's role",
-    "28P01": "it does not accept this node's password",
-    "3D000": "there is no such database",
 }
 """By SQLSTATE. A peer may read this, so the server's own words, with names in them, go to our log only."""
 
@@ -239,7 +236,7 @@ def _translate(error: psycopg.Error) -> LedgerUnavailable:
             next_step="stop all nodes of this ledger; find out who wrote to its tables, or put back the backup",
         )
     if error.sqlstate is None:
-        return unavailable("it cannot be reached")
+        return unavailable("it cannot be reached, or does not let this node in")
     return unavailable(_REASONS.get(error.sqlstate, f"it refuses ({error.sqlstate})"))
 
 

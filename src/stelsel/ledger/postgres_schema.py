@@ -68,15 +68,14 @@ def migrate(connection: psycopg.Connection[Any]) -> None:
             return
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            connection.execute(  # what another host just made is seen by this, not by asking whether it is there
+                "CREATE TABLE IF NOT EXISTS stelsel_ledger_schema"
+                " (version integer PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())"
+            )
             version = _version(connection)
             if version > len(MIGRATIONS):
                 raise ConfigurationFault(
                     "the ledger's database was made by a newer version", next_step="upgrade this node"
-                )
-            if version == 0:
-                connection.execute(
-                    "CREATE TABLE stelsel_ledger_schema"
-                    " (version integer PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())"
                 )
             for number, migration in enumerate(MIGRATIONS[version:], version + 1):
                 connection.execute(sql.SQL(migration))
