@@ -1,21 +1,21 @@
 """One node: every room put together from one configuration file.
 
 `stelsel.settings` declares that file. `Node` builds the rooms from the ground up, opens the listeners and closes them
-in the opposite order; `run` is a process that does only that.
+in the opposite order; `stelsel.running` is a process that does only that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import socket
-from collections.abc import Iterator, Mapping
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import uvloop
 from starlette.routing import BaseRoute
 
 from stelsel import __version__
@@ -27,20 +27,27 @@ from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import Clock, SystemClock
 from stelsel.base.database import Database
 from stelsel.base.errors import ConfigurationFault, NotFound
+from stelsel.base.listeners import Listeners
 from stelsel.base.log import logger
+from stelsel.base.renewal import Renewal
 from stelsel.base.settings import read_toml
 from stelsel.base.web import application, listen, serving
 from stelsel.control import api as control
 from stelsel.control.managing import Managing
+from stelsel.control.proving import Proving
+from stelsel.control.upkeep import Upkeep
 from stelsel.exchange.explain import explain
-from stelsel.exchange.inway import Inway
-from stelsel.exchange.outway import Outway
 from stelsel.exchange.settings import InwaySettings, OutwaySettings
+from stelsel.exchange.workers.traffic import Traffic
 from stelsel.identity.api import routes as identity_routes
 from stelsel.identity.service import OpenIdProvider
 from stelsel.ledger.api import public_routes as ledger_public_routes
 from stelsel.ledger.api import routes as ledger_routes
 from stelsel.ledger.service import Ledger
+from stelsel.ledger.tlog_api import routes as tlog_routes
+from stelsel.ledger.witness_api import routes as witness_routes
+from stelsel.ledger.witness_service import Witness
+from stelsel.ledger.witnessing import Witnessing, fetch_tile
 from stelsel.opendata.api import routes as opendata_routes
 from stelsel.opendata.schema import read_schema
 from stelsel.opendata.service import OpenData
@@ -64,19 +71,31 @@ _log = logger("node")
 T = TypeVar("T")
 _EXTENSIONS = {"EXTENSION_TRANSACTION_LOGGING": "1.1.0"}
 """The extensions of FSC that every node has (`/peer`)."""
+_GATEWAYS = frozenset({"inway", "outway"})
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel allows 107 (unix(7))
 
 
 class Node:
     """The rooms of one node. `start` opens it, `stop` closes it; nothing acknowledged is lost by either."""
 
-    def __init__(self, settings: NodeSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        clock: Clock | None = None,
+        *,
+        listeners: Listeners | None = None,
+        restart: Callable[[], None] | None = None,
+    ) -> None:
+        """`listeners` may hold sockets that were given; `restart` restarts the process that this node runs in."""
         self.settings = settings
+        self.listeners = listeners or Listeners()
+        self._restart_process = restart
         self.clock = clock or SystemClock()
         self.group = read_toml(settings.group, Group)
         self.group.check_own_address("manager.address", settings.manager.address)
         if settings.inway is not None:
             self.group.check_own_address("inway.address", settings.inway.address)
+        self._started = time.time()
         self.anchors = self.group.trust()
         self.keypair = KeyPair.load(settings.peer.certificate, settings.peer.key, self.group.elements)
         self._make_folder()
@@ -100,13 +119,21 @@ class Node:
             catch_up_interval=settings.manager.catch_up_interval,
             settings=settings.agreements,
         )
+        self.proving = self._proving()
         self.references = SubjectReferences.load(settings.data / "subject.key")
         self.insight = Insight(self.ledger, self.agreements, self.references, _PeerNames(self.agreements))
         self.steering = self._steering()
         self.provider = self._provider()
         self.opendata = self._opendata()
         self.portal = self._portal()
-        self.outway: Outway | None = None
+        self.traffic = self._traffic()
+        self.upkeep = Upkeep(
+            renewal=Renewal(self.keypair, self.anchors, self.group.trust_anchors, self.group.signature_algorithms),
+            agreements=self.agreements,
+            traffic=self.traffic,
+            anchors=self.anchors,
+            clock=self.clock,
+        )
         self._open = AsyncExitStack()
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -114,9 +141,9 @@ class Node:
     async def start(self) -> None:
         """Open the node: first claim what can be claimed only once, then the rooms, last the operator's socket."""
         settings, stack = self.settings, self._open
-        claimed = {name: listen(address) for name, address in self._listeners().items()}
-        for listener in claimed.values():
-            stack.callback(listener.close)
+        claimed = self.listeners
+        for name, address in self._listeners().items():
+            claimed.claim(name, address, settings.workers if name in _GATEWAYS else 0)
         operator = listen(f"unix:{self._socket('control')}")
         stack.callback(operator.close)
 
@@ -132,59 +159,39 @@ class Node:
             stack.push_async_callback(self.provider.stop)
 
         tls = self.keypair.server_context(self.anchors)
-        await stack.enter_async_context(serving(application(self._manager_routes()), claimed["manager"], tls))
+        await stack.enter_async_context(serving(application(self._manager_routes()), claimed.one("manager"), tls))
         if settings.inway is not None:
-            await self._start_inway(settings.inway, claimed["inway"])
-        if settings.outway is not None:
-            await self._start_outway(settings.outway, claimed["outway"])
+            insight = listen(f"unix:{self._socket('inzage')}")
+            stack.callback(insight.close)
+            await stack.enter_async_context(serving(application(insight_routes(self.insight)), insight))
+        stack.push_async_callback(self.traffic.stop)
+        await self.traffic.start(claimed)
         if settings.web is not None:
             if self.portal is not None:
                 await self.portal.start()
                 stack.push_async_callback(self.portal.stop)
-            await stack.enter_async_context(serving(self._web(settings.web), claimed["web"]))
+            await stack.enter_async_context(serving(self._web(settings.web), claimed.one("web")))
         if self.steering is not None:
             await self.steering.start()
             stack.push_async_callback(self.steering.stop)
+        await self.proving.witnessing.start()
+        stack.push_async_callback(self.proving.witnessing.stop)
+        await self.upkeep.start()
+        stack.push_async_callback(self.upkeep.stop)
         await self.agreements.announce()
         await stack.enter_async_context(serving(application(control.routes(self._rooms())), operator))
         _log.info("running", peer=self.keypair.certificate.peer_name, peer_id=self.agreements.peer_id)
 
-    async def stop(self) -> None:
-        """Close the node in the opposite order: what is under way is finished, what is not yet sent is kept."""
+    async def stop(self, *, keep_listening: bool = False) -> None:
+        """Close the node in the opposite order: what is under way is finished, what is not yet sent is kept.
+
+        With `keep_listening` connections that come meanwhile wait, for whoever gets `listeners` next; else they are
+        refused from the beginning.
+        """
+        if not keep_listening:
+            self.listeners.close()
         await self._open.aclose()
         _log.info("stopped", peer=self.keypair.certificate.peer_name)
-
-    async def _start_inway(self, settings: InwaySettings, listener: socket.socket) -> None:
-        insight = listen(f"unix:{self._socket('inzage')}")
-        self._open.callback(insight.close)
-        await self._open.enter_async_context(serving(application(insight_routes(self.insight)), insight))
-        inway = Inway(
-            agreements=self.agreements,
-            ledger=self.ledger,
-            references=self.references,
-            services=self.services,
-            keypair=self.keypair,
-            anchors=self.anchors,
-            group=self.group,
-            clock=self.clock,
-            settings=settings,
-        )
-        await inway.start(listener)
-        self._open.push_async_callback(inway.stop)
-
-    async def _start_outway(self, settings: OutwaySettings, listener: socket.socket) -> None:
-        self.outway = Outway(
-            agreements=self.agreements,
-            ledger=self.ledger,
-            references=self.references,
-            keypair=self.keypair,
-            anchors=self.anchors,
-            group=self.group,
-            clock=self.clock,
-            settings=settings,
-        )
-        await self.outway.start(listener)
-        self._open.push_async_callback(self.outway.stop)
 
     # -- what is served where ----------------------------------------------------------------------------------------
 
@@ -205,10 +212,12 @@ class Node:
         return [*manager_routes(self.agreements), *self._log_routes(), *node_routes(info), *steering]
 
     def _log_routes(self) -> list[BaseRoute]:
-        return ledger_routes(self.ledger, self.agreements.log_data, self.settings.dialect)
+        logs = ledger_routes(self.ledger, self.agreements.log_data, self.settings.dialect)
+        witness = witness_routes(self.proving.witness) if self.settings.ledger.witness_for_others else []
+        return [*logs, *tlog_routes(self.ledger), *witness]
 
     def _web(self, settings: WebSettings) -> Any:
-        routes = list(ledger_public_routes(self.ledger))
+        routes = [*ledger_public_routes(self.ledger), *tlog_routes(self.ledger)]
         if settings.security_contact is not None:
             routes.append(security_txt.route(settings.address, settings.security_contact, self.clock))
         if self.opendata is not None:
@@ -222,9 +231,14 @@ class Node:
         return self.portal.application(routes)
 
     def _rooms(self) -> control.Rooms:
-        commands: dict[str, control.Command] = {"sign-again": self._sign_again, "catch-up": self._catch_up}
+        commands: dict[str, control.Command] = {
+            "sign-again": self._sign_again,
+            "catch-up": self._catch_up,
+            "reload": self._reload,
+            "restart": self._restart,
+        }
         commands |= self._managing().commands()
-        if self.outway is not None:
+        if self.traffic.outway is not None:
             commands["explain"] = self._explain
         if self.opendata is not None:
             commands["publish"] = self._publish
@@ -234,7 +248,12 @@ class Node:
             commands["activate"] = self._activate
         decide = authzen_routes(self.agreements, self.services, self.clock, self.settings.manager.address)
         return control.Rooms(
-            self.agreements, self.ledger, self._about, self.agreements.peer_names, commands, tuple(decide)
+            self.agreements,
+            self.ledger,
+            self._about,
+            self.agreements.peer_names,
+            commands,
+            (*decide, *self.proving.routes()),
         )
 
     def _managing(self) -> Managing:
@@ -245,6 +264,8 @@ class Node:
             anchors=self.anchors,
             clock=self.clock,
             inway_address=inway.address if inway else None,
+            upkeep=self.upkeep,
+            proving=self.proving,
         )
 
     def _about(self) -> dict[str, Any]:
@@ -260,6 +281,8 @@ class Node:
             "outway": f"http://{settings.outway.listen}" if settings.outway else None,
             "web": settings.web.address if settings.web else None,
             "services": [service.name for service in self.services],
+            "process": {"pid": os.getpid(), "started": self._started, "in_flight": self.traffic.in_flight()},
+            "workers": self.traffic.workers(),
             "other_fsc_versions": {
                 version.peer_id: version.fsc_version for version in self.agreements.versions() if version.differs
             },
@@ -269,7 +292,7 @@ class Node:
 
     async def _explain(self, body: control.Json) -> list[control.Json]:
         steps = await explain(
-            outway=_there(self.outway),
+            outway=_there(self.traffic.outway),
             agreements=self.agreements,
             certificate=self.keypair.certificate,
             clock=self.clock,
@@ -278,6 +301,14 @@ class Node:
             ask_version=self._managing().version_of,
         )
         return [step.to_json() for step in steps]
+
+    async def _reload(self, body: control.Json) -> control.Json:
+        return await self.upkeep.reload(keep_workers=body.get("keep_workers") is True)
+
+    async def _restart(self, body: control.Json) -> control.Json:
+        del body
+        _there(self._restart_process)()
+        return {"restarting": os.getpid(), "started": self._started}
 
     async def _sign_again(self, body: control.Json) -> control.Json:
         del body
@@ -352,6 +383,45 @@ class Node:
         if self.settings.inway is None:
             return self.settings.services
         return (*self.settings.services, insight_service(f"unix:{self._socket('inzage')}"))
+
+    def _proving(self) -> Proving:
+        witness = Witness(
+            database=self.database,
+            key_file=self.settings.data / "ledger" / "witness.key",
+            keypair=self.keypair,
+            anchors=self.anchors,
+            clock=self.clock,
+            fetch_tile=partial(fetch_tile, self.agreements),
+        )
+        witnessing = Witnessing(
+            ledger=self.ledger,
+            peers=self.agreements,
+            anchors=self.anchors,
+            clock=self.clock,
+            settings=self.settings.ledger,
+        )
+        return Proving(self.ledger, witness, witnessing, self.settings.ledger, self.clock)
+
+    def _traffic(self) -> Traffic:
+        settings = self.settings
+        return Traffic(
+            agreements=self.agreements,
+            ledger=self.ledger,
+            references=self.references,
+            subject_key=settings.data / "subject.key",
+            services=self.services,
+            keypair=self.keypair,
+            anchors=self.anchors,
+            group=self.group,
+            clock=self.clock,
+            inway=settings.inway,
+            outway=settings.outway,
+            ledger_settings=settings.ledger,
+            dialect=settings.dialect,
+            token_lifetime=settings.manager.token_lifetime,
+            workers=settings.workers,
+            drain_seconds=settings.drain_seconds,
+        )
 
     def _gate(self) -> SteeringGate | RemoteGate:
         if self.steering is not None:
@@ -430,21 +500,3 @@ class _PeerNames(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._agreements.peer_names())
-
-
-def run(settings: NodeSettings) -> None:
-    """Run a node in this process until SIGINT or SIGTERM. Raises `Fault` when it cannot start."""
-    uvloop.run(_run(settings))
-
-
-async def _run(settings: NodeSettings) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
-    node = Node(settings)
-    try:
-        await node.start()
-        await stopping.wait()
-    finally:
-        await node.stop()

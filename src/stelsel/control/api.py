@@ -45,7 +45,7 @@ class Rooms:
     commands: dict[str, Command]
     """Commands of the rooms that this node has beside these two, by name: explain, publish, check, activate."""
     decisions: tuple[BaseRoute, ...] = ()
-    """The AuthZEN decision point, for this organisation's own enforcement points."""
+    """The AuthZEN decision point, for this organisation's own enforcement points; audit and witnesses."""
 
 
 def routes(rooms: Rooms) -> list[BaseRoute]:
@@ -171,6 +171,8 @@ _MEMBERS = {
     "activate": frozenset({"name", "burgerservicenummer"}),
     "sign-again": frozenset(),
     "catch-up": frozenset({"peer_id"}),
+    "reload": frozenset({"keep_workers"}),
+    "restart": frozenset(),
     "diff": frozenset({"selector"}),
     "renew": frozenset({"selector", "days", "keep_key"}),
     "simulate": frozenset({"selector", "revoke", "without_field", "certificate_expires", "days"}),

@@ -16,7 +16,9 @@ from stelsel.base.errors import BadRequest, Unavailable
 from stelsel.control import in_motion
 from stelsel.control.api import Command, Json
 from stelsel.control.observation import Observation
+from stelsel.control.proving import Proving
 from stelsel.control.selectors import find
+from stelsel.control.upkeep import Upkeep
 from stelsel.exchange.simulation import Event, Flow, certificate_expiry, field_gone, revocation
 from stelsel.exchange.uses import foresee
 from stelsel.ledger.service import Ledger
@@ -34,6 +36,8 @@ class Managing:
     anchors: TrustAnchors
     clock: Clock
     inway_address: str | None
+    upkeep: Upkeep
+    proving: Proving
 
     def commands(self) -> dict[str, Command]:
         """The commands by name, for the operator's socket."""
@@ -109,7 +113,8 @@ class Managing:
 
     async def examine(self) -> list[Observation]:
         """The same, for this node's own pages."""
-        return await in_motion.examine(self.agreements, self.ledger, self.anchors, self.clock, self.inway_address)
+        seen = await in_motion.examine(self.agreements, self.ledger, self.anchors, self.clock, self.inway_address)
+        return [*seen, *self.proving.examine(), *self.upkeep.examine()]
 
     async def version_of(self, peer_id: str) -> str:
         """Which FSC a peer's manager says that it speaks. Raises `Unavailable`."""
