@@ -126,6 +126,7 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
     from stelsel.base.clock import SystemClock
     from stelsel.base.database import Database
     from stelsel.base.log import configure
+    from stelsel.base.process import settle
     from stelsel.base.web import application, listen, serving
     from stelsel.exchange.inway import Inway
     from stelsel.exchange.outway import Outway
@@ -134,7 +135,7 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
     from stelsel.privacy.subjects import SubjectReferences
 
     configure(level="warning")
-    sys.setswitchinterval(0.0005)
+
     provider = role == "provider"
     keypair = KeyPair.load(folder / role / "certificate.pem", folder / role / "key.pem")
     anchors = TrustAnchors.load(folder / "anchors.pem")
@@ -198,6 +199,7 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
             for contract in agreements.contracts(state=State.PROPOSED) if provider else ():
                 await agreements.accept(contract.content_hash)
             await asyncio.sleep(0.05)
+        settle()
         print("agreed", flush=True)
         await stopped.wait()
     await door.stop(1)

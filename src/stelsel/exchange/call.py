@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from stelsel.base.errors import Fault, TooLarge
 from stelsel.exchange.faults import GatewayTimeout, OversuppliedAnswer, TooSlow, UpstreamBroke
+from stelsel.exchange.heads import RequestHead, ResponseHead
 from stelsel.exchange.upstream import Pool, UpstreamConnection
-from stelsel.exchange.wire import (
-    CONTINUE,
-    LAST_CHUNK,
-    RequestHead,
-    ResponseHead,
-    chunk,
-    framing,
-    response_head,
-)
+from stelsel.exchange.wire import CONTINUE, LAST_CHUNK, chunk, framing, response_head
 
 if TYPE_CHECKING:
     from stelsel.exchange.gateway import ClientConnection
@@ -32,7 +25,12 @@ FirstLook = Callable[[ResponseHead], bool]
 
 
 class Call:
-    """One exchange in progress at one gateway. Made by the client's connection; its task runs `Gateway.carry`."""
+    """One exchange in progress at one gateway, made by the client's connection; its steps are `Gateway.carry`.
+
+    The steps are a coroutine that the call itself moves on, from one future to the next, at once and within the turn of
+    the loop in which the last was done. That is what a task does, for a fifth of the cost; but there is no current
+    task, so a step that needs one (`asyncio.timeout`) makes its own.
+    """
 
     __slots__ = (
         "_body",
@@ -45,18 +43,19 @@ class Call:
         "_looked_away",
         "_out",
         "_send_chunked",
+        "_steps",
         "_waiter",
+        "_waiting",
         "answer_begun",
         "answered",
         "began",
+        "begun",
         "body_ended",
         "connection",
         "failure",
         "given_up",
         "head",
         "keep",
-        "started",
-        "task",
         "touched",
         "transaction_id",
         "upstream",
@@ -68,15 +67,17 @@ class Call:
         self.head = head
         self.transaction_id = ""
         """Told in every answer once it is known."""
-        self.task: asyncio.Task[None] | None = None
         self.body_ended = False
         self.answer_begun = False
         self.answered = False
         self.keep = False
         """Whether the client's connection can be used again after this."""
         self.failure: Fault | None = None
-        self.started = False
+        self.begun = False
+        """Whether its first step was taken."""
         self.given_up = False
+        self._steps: Coroutine[Any, Any, None] | None = None
+        self._waiting: asyncio.Future[Any] | None = None
         self.upstream_full = False
         """Whether the party behind takes no more of the body for now."""
         self.began = self.touched = now
@@ -92,6 +93,39 @@ class Call:
         self._looked_away = False
         self._chunked = False
         self._out: list[bytes] = []
+
+    # --- its steps ---
+
+    def start(self, steps: Coroutine[Any, Any, None]) -> None:
+        """Take the steps, the first of them now."""
+        self.begun = True
+        self._steps = steps
+        self._go_on(None)
+
+    def _go_on(self, waited: asyncio.Future[Any] | None) -> None:
+        """Take the steps up to the next future; what came of the last one, the future itself tells them."""
+        del waited
+        self._waiting = None
+        if self._steps is None:
+            return
+        try:
+            future = self._steps.send(None)
+        except StopIteration:
+            self._steps = None
+            return
+        if future is None:  # it only lets others go first
+            self.connection.gateway.loop.call_soon(self._go_on, None)
+            return
+        self._waiting = future
+        future.add_done_callback(self._go_on)
+        if self.given_up:
+            future.cancel()
+
+    def give_up(self) -> None:
+        """Stop carrying: what the steps wait for is cancelled."""
+        self.given_up = True
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     # --- the request's body, from the client's connection ---
 
@@ -168,7 +202,7 @@ class Call:
         self._first_look = first_look
         fresh = False
         while True:
-            upstream = await pool.acquire(fresh=fresh)
+            upstream = (None if fresh else pool.take()) or await pool.acquire(fresh=fresh)
             try:
                 return await self._over(upstream, head)
             except UpstreamBroke as fault:
@@ -209,7 +243,7 @@ class Call:
         request = head + b"".join(self._body)
         fresh = False
         while True:
-            upstream = await pool.acquire(fresh=fresh)
+            upstream = (None if fresh else pool.take()) or await pool.acquire(fresh=fresh)
             sink = _Whole(self, limit)
             upstream.begin(sink, self.head.method, request, ended=True)
             self._done = sink.done
@@ -303,12 +337,6 @@ class Call:
         if self.failure is None:
             self.failure = fault
             self.give_up()
-
-    def give_up(self) -> None:
-        """Stop carrying. A task that has not begun would end without a trace when cancelled, so it looks itself."""
-        self.given_up = True
-        if self.started and self.task is not None:
-            self.task.cancel()
 
     def check(self, now: float, silence: float, total: float) -> None:
         """Give up when it takes too long; times in seconds of the loop's clock."""

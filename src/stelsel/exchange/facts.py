@@ -10,8 +10,8 @@ from stelsel.agreements.agreement import Agreement
 from stelsel.base.errors import BadRequest, Fault
 from stelsel.base.ids import parse_traceparent, traceparent
 from stelsel.exchange.faults import reason_of
+from stelsel.exchange.heads import RequestHead
 from stelsel.exchange.identifiers import new_span_id, new_trace_id
-from stelsel.exchange.wire import RequestHead
 from stelsel.ledger.record import Direction, Event, Record
 from stelsel.privacy.decision import Decision, Reason, forbidden
 from stelsel.privacy.request import DataRequest
@@ -148,7 +148,9 @@ class Facts:
 class Refused(Fault):
     """A privacy refusal: 403 problem+json that names what was asked but not agreed."""
 
-    status, kind, title = 403, "forbidden", "This was not agreed"
+    status = 403
+    kind = "forbidden"
+    title = "This was not agreed"
 
     def __init__(self, decision: Decision) -> None:
         told = forbidden(decision)

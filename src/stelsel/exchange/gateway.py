@@ -8,6 +8,7 @@ import socket
 import ssl
 from abc import ABC, abstractmethod
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, cast
 
 from stelsel.agreements.fsc_errors import FscFault
@@ -17,12 +18,15 @@ from stelsel.base.log import logger
 from stelsel.exchange.call import Call
 from stelsel.exchange.faults import Busy, OversuppliedAnswer, TooSlow
 from stelsel.exchange.headers import lines
+from stelsel.exchange.heads import RequestHead
 from stelsel.exchange.settings import ExchangeLimits
-from stelsel.exchange.wire import END, RequestHead, RequestReader, WireLimits, response_head
+from stelsel.exchange.tls import TlsConnection
+from stelsel.exchange.wire import END, RequestReader, WireLimits, response_head
 
 _log = logger("exchange")
 
 _TICK = 0.1  # seconds between two looks at the time limits
+_PARTS = 4  # each look is at one part of the connections, so that ten thousand idle ones hold nobody up
 _LINGER = 2.0  # seconds in which a client may still finish sending after an answer that came early
 _ARRIVING = 0.25  # seconds in which a connection that was accepted may still finish its handshake when we drain
 _HIGH_WATER = 256 * 1024
@@ -55,15 +59,18 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         gateway = self.gateway
-        if len(gateway.connections) >= gateway.limits.maximum_connections or not gateway.admit(self, self.transport):
+        if gateway.full or not gateway.admit(self, self.transport):
             self.transport.abort()
             return
-        gateway.connections.add(self)
+        gateway.connections[self] = None
         self.since = gateway.tick
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
-        self.gateway.connections.discard(self)
+        gateway = self.gateway
+        if self in gateway.connections:
+            del gateway.connections[self]
+            gateway.gone(self)
         call = self.call
         if call is not None and not call.answered:
             call.give_up()
@@ -110,15 +117,16 @@ class ClientConnection(asyncio.Protocol):
                     break
                 self._begin(head)
                 continue
-            if call.body_ended or call.upstream_full or not call.wants_body:
+            if not (call.body_ended or call.upstream_full or not call.wants_body):
+                event = self.reader.next_event()
+                if event is END:
+                    call.body_end()
+                elif isinstance(event, bytes):
+                    call.body_data(event, self.gateway.tick)
+                    continue
+            if call.begun:
                 break
-            event = self.reader.next_event()
-            if event is None:
-                break
-            if event is END:
-                call.body_end()
-            elif isinstance(event, bytes):
-                call.body_data(event, self.gateway.tick)
+            call.start(self._run(call))  # what of the body came with the head is known by then
         # Back-pressure: a client that sends faster than we can use is not read from.
         call = self.call
         held = call is not None and (
@@ -136,14 +144,12 @@ class ClientConnection(asyncio.Protocol):
             self._close(linger=head.length != 0)
             return
         gateway.in_flight += 1
-        call.task = gateway.loop.create_task(self._run(call))
 
     async def _run(self, call: Call) -> None:
         gateway = self.gateway
-        call.started = True
         try:
             if call.given_up:
-                raise asyncio.CancelledError  # it ended before it began
+                raise asyncio.CancelledError  # its body could not be read
             await gateway.carry(call)
         except Fault as fault:
             gateway.refuse(call, fault)
@@ -177,6 +183,8 @@ class ClientConnection(asyncio.Protocol):
         call = self.call
         if call is not None:
             call.fail(fault)
+            if not call.begun:
+                call.start(self._run(call))
             return
         status, head_lines, body = self.gateway.refusal(fault, "")
         head_lines += b"Content-Length: %d\r\nConnection: close\r\n" % len(body)
@@ -246,7 +254,9 @@ class Gateway(ABC):
         self.wire_limits = WireLimits(
             head=limits.maximum_head, headers=limits.maximum_headers, body=limits.maximum_body
         )
-        self.connections: set[ClientConnection] = set()
+        self.connections: dict[ClientConnection, None] = {}
+        self._handshakes: dict[TlsConnection, float] = {}
+        """TLS handshakes in progress, and since when."""
         self.in_flight = 0
         self.draining = False
         self.tick = 0.0
@@ -258,6 +268,10 @@ class Gateway(ABC):
     @abstractmethod
     def admit(self, connection: ClientConnection, transport: asyncio.Transport) -> bool:
         """Whether a new connection may stay."""
+
+    @abstractmethod
+    def gone(self, connection: ClientConnection) -> None:
+        """A connection that was admitted has ended."""
 
     @abstractmethod
     async def carry(self, call: Call) -> None:
@@ -298,20 +312,37 @@ class Gateway(ABC):
         """Take connections on a listening socket."""
         self.loop = asyncio.get_running_loop()
         self.tick = self.loop.time()
-        timeouts: dict[str, Any] = {}
-        if tls is not None:
-            timeouts = {"ssl_handshake_timeout": self.limits.head_seconds, "ssl_shutdown_timeout": 1.0}
-        self._server = await self.loop.create_server(
-            lambda: ClientConnection(self), sock=listener, ssl=tls, backlog=1024, **timeouts
-        )
+        self._server = await self.loop.create_server(lambda: self._accept(tls), sock=listener, backlog=1024)
         self._ticker = self.loop.create_task(self._watch())
 
+    def _accept(self, tls: ssl.SSLContext | None) -> asyncio.Protocol:
+        connection = ClientConnection(self)
+        if tls is None:
+            return connection
+        handshake = TlsConnection(connection, tls, on_handshake=self._shook_hands)
+        self._handshakes[handshake] = self.tick
+        return handshake
+
+    def _shook_hands(self, handshake: TlsConnection, error: OSError | None) -> None:
+        del error  # a client that failed to show who it is, is none
+        self._handshakes.pop(handshake, None)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many connections as may be."""
+        return len(self.connections) + len(self._handshakes) >= self.limits.maximum_connections
+
     async def _watch(self) -> None:
+        part = 0
         while True:
             await asyncio.sleep(_TICK)
             self.tick = now = self.loop.time()
-            for connection in list(self.connections):
+            part = (part + 1) % _PARTS
+            for connection in list(islice(self.connections, part, None, _PARTS)):
                 connection.check(now)
+            for handshake, since in list(self._handshakes.items()):
+                if now - since > self.limits.head_seconds:
+                    handshake.abort()
             self.tidy(now)
 
     @abstractmethod
@@ -340,6 +371,8 @@ class Gateway(ABC):
             now = self.loop.time()
         for connection in list(self.connections):
             connection.abort()
+        for handshake in list(self._handshakes):
+            handshake.abort()
         await asyncio.sleep(0)
         if self._ticker is not None:
             self._ticker.cancel()

@@ -8,25 +8,11 @@ from __future__ import annotations
 
 import re
 
-from stelsel.exchange.wire import Header, RequestHead, ResponseHead, tokens
+from stelsel.exchange.heads import HOP_BY_HOP, OURS, FieldLine, RequestHead, ResponseHead, connection_options
 
-_HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"http2-settings",
-    )
-)
-_OF_REQUESTS = _HOP_BY_HOP | {b"host", b"content-length", b"expect", b"traceparent"}
-_OF_ANSWERS = _HOP_BY_HOP | {b"content-length"}
-_OURS = (b"fsc-", b"stelsel-")
+_OF_REQUESTS = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"traceparent"}
+_OF_ANSWERS = HOP_BY_HOP | {b"content-length"}
+_USUAL = frozenset((b"keep-alive", b"close"))
 
 SAID_BY_INWAY = frozenset((b"fsc-error-code", b"stelsel-answer"))
 """Headers in an inway's answer that an outway lets pass; its own transaction id it adds itself."""
@@ -37,29 +23,25 @@ UUID7 = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 
 def request_lines(head: RequestHead, *, drop: frozenset[bytes] = NOTHING) -> bytes:
     """The header lines of a request that pass, without those that name its host, length and trace."""
-    return _lines(head.headers, head.values, _OF_REQUESTS, NOTHING, drop)
+    return _lines(head.fields, head.values, _OF_REQUESTS | drop if drop else _OF_REQUESTS, NOTHING)
 
 
 def response_lines(head: ResponseHead, *, keep: frozenset[bytes] = NOTHING) -> bytes:
     """The header lines of an answer that pass, without its length; `keep` names gateway headers that may."""
-    return _lines(head.headers, head.values, _OF_ANSWERS, keep, NOTHING)
+    return _lines(head.fields, head.values, _OF_ANSWERS, keep)
 
 
 def _lines(
-    headers: list[Header],
-    values: dict[bytes, bytes],
-    dropped: frozenset[bytes],
-    keep: frozenset[bytes],
-    drop: frozenset[bytes],
+    fields: list[FieldLine], values: dict[bytes, bytes], dropped: frozenset[bytes], keep: frozenset[bytes]
 ) -> bytes:
-    named = tokens(headers, b"connection") if b"connection" in values else NOTHING
-    if drop:
-        dropped = dropped | drop
+    if b"connection" in values and values[b"connection"].lower() not in _USUAL:
+        named = connection_options(values)
+        fields = [field for field in fields if field.name not in named]
     return b"".join(
         [
-            b"%b: %b\r\n" % (name, value)
-            for lower, name, value in headers
-            if lower not in dropped and lower not in named and (not lower.startswith(_OURS) or lower in keep)
+            line
+            for name, _, line, passes in fields
+            if passes or (name not in dropped and (name in keep or not name.startswith(OURS)))
         ]
     )
 

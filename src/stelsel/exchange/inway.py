@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from typing import NoReturn
 
 from stelsel.agreements.fsc_errors import ServiceNotFound, ServiceUnreachable, TokenInvalid, TokenMissing
@@ -29,12 +30,13 @@ from stelsel.exchange.faults import (
 )
 from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import NOTHING, UUID7, request_lines, response_lines
+from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.settings import InwaySettings
 from stelsel.exchange.steps import look_again, read_question
 from stelsel.exchange.upstream import Pool, UpstreamConnection
-from stelsel.exchange.wire import ResponseHead, WireLimits, request_head
+from stelsel.exchange.wire import WireLimits, request_head
 from stelsel.privacy import guard
 from stelsel.privacy.decision import Reason, decide
 from stelsel.privacy.subjects import SubjectReferences
@@ -76,6 +78,8 @@ class Inway(Gateway):
         self._group = group
         self._clock = clock
         self._settings = settings
+        self._connected: Counter[str] = Counter()
+        """Connections by peer id."""
         self._pools: dict[str, Pool] = {}
         self._hosts = {service.name: _host(service.endpoint) for service in services}
 
@@ -102,11 +106,22 @@ class Inway(Gateway):
     def admit(self, connection: ClientConnection, transport: asyncio.Transport) -> bool:
         """Read the client's certificate, once a connection; its chain was verified by TLS."""
         try:
-            connection.identity = identify(transport.get_extra_info("ssl_object"))
+            client = identify(transport.get_extra_info("ssl_object"))
         except (BadRequest, Unauthenticated) as fault:
             _log.warning("a client with a certificate of the group is not let in", detail=fault.detail)
             return False
+        if self._connected[client.peer_id] >= self._settings.maximum_connections_per_peer:
+            _log.warning("a peer has as many connections as it may", peer=client.peer_id)
+            return False
+        connection.identity = client
+        self._connected[client.peer_id] += 1
         return True
+
+    def gone(self, connection: ClientConnection) -> None:
+        peer_id = connection.identity.peer_id
+        self._connected[peer_id] -= 1
+        if not self._connected[peer_id]:
+            del self._connected[peer_id]
 
     async def carry(self, call: Call) -> None:
         client: Certificate = call.connection.identity

@@ -24,13 +24,15 @@ from stelsel.exchange.facts import Facts, check, limits_data
 from stelsel.exchange.faults import OutwayLogWriteError, UnknownGrantHash, WrongPeer
 from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import SAID_BY_INWAY, UUID7, request_lines, response_lines
+from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import Route, RoutingTable, origin_form
 from stelsel.exchange.settings import OutwaySettings
 from stelsel.exchange.steps import look_again, read_question
+from stelsel.exchange.tls import TlsConnection
 from stelsel.exchange.upstream import Pool, UpstreamConnection
-from stelsel.exchange.wire import ResponseHead, WireLimits, request_head
+from stelsel.exchange.wire import WireLimits, request_head
 from stelsel.privacy.decision import decide
 from stelsel.privacy.subjects import SubjectReferences
 
@@ -97,6 +99,9 @@ class Outway(Gateway):
     def admit(self, connection: ClientConnection, transport: asyncio.Transport) -> bool:
         del connection, transport
         return True
+
+    def gone(self, connection: ClientConnection) -> None:
+        del connection
 
     async def carry(self, call: Call) -> None:
         now = self._clock.now()
@@ -268,19 +273,32 @@ class InwayConnector:
 
     async def __call__(self, pool: Pool) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
+        connection = UpstreamConnection(pool, self._limits)
+        done: asyncio.Future[None] = loop.create_future()
+
+        def over(_: TlsConnection, error: OSError | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        _, transport = await loop.create_connection(
+            lambda: TlsConnection(connection, self._tls, server_hostname=self._host, on_handshake=over),
+            self._host,
+            self._port,
+        )
         try:
-            transport, connection = await loop.create_connection(
-                lambda: UpstreamConnection(pool, self._limits),
-                self._host,
-                self._port,
-                ssl=self._tls,
-                server_hostname=self._host,
-            )
+            await done
         except ssl.SSLError as error:
             raise BadGateway(
                 "no trusted connection could be made to the inway",
                 next_step="the certificate of the inway, or of this outway, does not hold: see stelsel explain",
             ) from error
+        except asyncio.CancelledError:
+            transport.abort()
+            raise
         tls = transport.get_extra_info("ssl_object")
         try:
             certificate = identify(tls)

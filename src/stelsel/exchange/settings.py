@@ -67,6 +67,9 @@ class InwaySettings(ExchangeLimits):
     address: Annotated[str, StringConstraints(pattern=r"^https://[^/\s]+:[0-9]{1,5}$", max_length=255)] = Field(
         description="the address by which other peers reach this inway, https://host:port"
     )
+    maximum_connections_per_peer: int = Field(
+        2_000, ge=1, le=1_000_000, description="connections of one peer at one moment; more are closed at once"
+    )
     upstream_idle_seconds: float = Field(
         4, gt=0, le=300, description="time to keep an unused connection to a service; keep it below the service's own"
     )

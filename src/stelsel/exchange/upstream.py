@@ -10,7 +10,8 @@ from typing import Protocol, cast
 
 from stelsel.base.errors import BadGateway, Fault
 from stelsel.exchange.faults import GatewayTimeout, UpstreamBroke
-from stelsel.exchange.wire import END, ResponseHead, ResponseReader, WireLimits
+from stelsel.exchange.heads import ResponseHead
+from stelsel.exchange.wire import END, ResponseReader, WireLimits
 
 _HIGH_WATER = 256 * 1024
 
@@ -193,9 +194,9 @@ class Pool:
 
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """A connection for one request. Raises `BadGateway` when there is none to be had, `GatewayTimeout` in time."""
-        connection = None if fresh else self._from_idle()
-        if connection is not None:
-            return connection
+        return await self._loop.create_task(self._wait_in_time(fresh))  # a timeout needs a task
+
+    async def _wait_in_time(self, fresh: bool) -> UpstreamConnection:
         try:
             async with asyncio.timeout(self._connect_seconds):
                 return await self._wait(fresh)
@@ -204,6 +205,9 @@ class Pool:
 
     async def _wait(self, fresh: bool) -> UpstreamConnection:
         while True:
+            connection = None if fresh else self.take()
+            if connection is not None:
+                return connection
             if self.size < self._maximum:
                 return await self._make()
             future: asyncio.Future[None] = self._loop.create_future()
@@ -217,11 +221,9 @@ class Pool:
                     with suppress(ValueError):
                         self._waiting.remove(future)
                 raise
-            connection = None if fresh else self._from_idle()
-            if connection is not None:
-                return connection
 
-    def _from_idle(self) -> UpstreamConnection | None:
+    def take(self) -> UpstreamConnection | None:
+        """An unused connection, if there is one."""
         oldest = self._loop.time() - self._idle_seconds
         while self._idle:
             connection = self._idle.pop()

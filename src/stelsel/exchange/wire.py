@@ -3,8 +3,8 @@
 Give bytes to `receive` and take events with `next_event`, one at a time: a head, then body chunks (`bytes`), then
 `END`; `None` means: more bytes are needed. Bytes are split anywhere; the events are the same.
 
-Heads are read by llhttp (httptools), whole heads only; the borders of messages are ours alone: a message has at most
-one length, in one place, in the one form that everyone reads alike (RFC 9112, section 6.3 and 11.2).
+Heads are read whole (see `heads`). A message has at most one length, in one place, in the one form that everyone reads
+alike (RFC 9112, section 6.3 and 11.2).
 """
 
 from __future__ import annotations
@@ -13,19 +13,13 @@ import enum
 import re
 from dataclasses import dataclass
 
-import httptools
-
 from stelsel.base.errors import BadGateway, BadRequest, Fault, TooLarge
-from stelsel.exchange.faults import HeadTooLarge, NotImplementedHere, VersionUnsupported
-
-Header = tuple[bytes, bytes, bytes]
-"""(name in lower case, name as it came, value)."""
+from stelsel.exchange import heads
+from stelsel.exchange.faults import HeadTooLarge
+from stelsel.exchange.heads import RequestHead, ResponseHead
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~]*)?")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
-_REQUEST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/([0-9])\.([0-9])")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) [1-5][0-9][0-9](?: [\t -~\x80-\xff]*)?")
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _LONGEST_CHUNK_LINE = 256
 _MOST_TRAILER_BYTES = 8192
@@ -52,89 +46,8 @@ class WireLimits:
     body: int = 1024 * 1024 * 1024
 
 
-class RequestHead:
-    """The head of a request."""
-
-    __slots__ = ("expects_continue", "headers", "keep_alive", "length", "method", "minor", "target", "values")
-
-    def __init__(self, method: bytes, target: bytes, minor: int, headers: list[Header], values: dict[bytes, bytes]):
-        self.method = method
-        self.target = target
-        self.minor = minor
-        """The minor version of HTTP/1."""
-        self.headers = headers
-        self.values = values
-        """The last value by lower-case name; the names that matter here can occur only once."""
-        self.length: int | None = 0
-        """Bytes in the body; None when it is chunked."""
-        self.keep_alive = False
-        self.expects_continue = False
-
-
-class ResponseHead:
-    """The head of an answer."""
-
-    __slots__ = ("has_body", "headers", "keep_alive", "length", "minor", "reason", "status", "values")
-
-    def __init__(self, status: int, reason: bytes, minor: int, headers: list[Header], values: dict[bytes, bytes]):
-        self.status = status
-        self.reason = reason
-        self.minor = minor
-        self.headers = headers
-        self.values = values
-        self.length: int | None = None
-        """Bytes in the body; None when that is not known beforehand."""
-        self.has_body = True
-        """False where there can be none: to HEAD, and with 204 and 304 (RFC 9112, section 6.3)."""
-        self.keep_alive = False
-
-
 RequestEvent = RequestHead | bytes | End
 ResponseEvent = ResponseHead | bytes | End
-
-
-class _Head:
-    """Takes what llhttp finds in one head."""
-
-    __slots__ = ("headers", "reason", "url", "values")
-
-    def __init__(self) -> None:
-        self.url = b""
-        self.reason = b""
-        self.headers: list[Header] = []
-        self.values: dict[bytes, bytes] = {}
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_status(self, reason: bytes) -> None:
-        self.reason += reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        lower = name.lower()
-        value = value.strip(b" \t")
-        self.headers.append((lower, name, value))
-        if lower in self.values and lower in _ONCE:
-            raise BadRequest("a header that may occur once occurs twice")
-        self.values[lower] = value
-
-
-_ONCE = frozenset(
-    (
-        b"host",
-        b"content-length",
-        b"transfer-encoding",
-        b"content-type",
-        b"expect",
-        b"authorization",
-        b"traceparent",
-        b"fsc-authorization",
-        b"fsc-transaction-id",
-        b"fsc-grant-hash",
-        b"fsc-error-code",
-        b"stelsel-data-subjects",
-    )
-)
 
 
 class _Reader:
@@ -163,32 +76,31 @@ class _Reader:
         """Take bytes from the connection."""
         if self._at == len(self._data):
             self._data = data
+            self._scanned = 0
         else:
             self._data = self._data[self._at :] + data
             self._scanned = max(0, self._scanned - self._at)
-            self._at = 0
-            return
         self._at = 0
-        self._scanned = 0
 
     def _take_head(self) -> bytes | None:
-        """The bytes of a whole head, with its empty line, or None."""
-        while self._data.startswith(b"\r\n", self._at):  # RFC 9112, section 2.2
+        """The bytes of a whole head, without its empty line, or None."""
+        data = self._data
+        while data.startswith(b"\r\n", self._at):  # RFC 9112, section 2.2
             self._at += 2
             self._scanned = self._at
-        start = max(self._at, self._scanned - 3)
-        end = self._data.find(b"\r\n\r\n", start)
-        size = (len(self._data) if end < 0 else end + 4) - self._at
+        at = self._at
+        start = max(at, self._scanned - 3)
+        end = data.find(b"\r\n\r\n", start)
+        size = (len(data) if end < 0 else end + 4) - at
         if size > self._limits.head:
             raise HeadTooLarge(f"the head is larger than {self._limits.head} bytes")
         if end < 0:
-            if _BARE_LINE_FEED.search(self._data, start):
+            if _BARE_LINE_FEED.search(data, start):
                 raise BadRequest("a line ends without a carriage return (RFC 9112, section 2.2)")
-            self._scanned = len(self._data)
+            self._scanned = len(data)
             return None
-        head = self._data[self._at : end + 4]
         self._at = self._scanned = end + 4
-        return head
+        return data[at:end]
 
     def _expect_body(self, length: int | None, *, until_close: bool = False) -> None:
         self._in_body = True
@@ -286,25 +198,6 @@ class _Reader:
         self._at = end + 2
         return line
 
-    def _length(self, head: _Head, minor: int) -> tuple[bool, int | None]:
-        """(whether the head says how long the body is, the length or None when chunked)."""
-        values = head.values
-        coding = values.get(b"transfer-encoding")
-        length = values.get(b"content-length")
-        if len(head.headers) > self._limits.headers:
-            raise HeadTooLarge(f"there are more than {self._limits.headers} headers")
-        if coding is not None:
-            if length is not None or minor == 0:
-                raise BadRequest("the message says its length in two ways, or in one that HTTP/1.0 does not know")
-            if coding.lower() != b"chunked":
-                raise NotImplementedHere("the only transfer coding known here is chunked")
-            return True, None
-        if length is None:
-            return False, 0
-        if not (length.isdigit() and len(length) <= 15):
-            raise BadRequest("the content length cannot be read")
-        return True, int(length)
-
 
 class RequestReader(_Reader):
     """Reads the requests on one connection, one after another."""
@@ -328,28 +221,7 @@ class RequestReader(_Reader):
         data = self._take_head()
         if data is None:
             return None
-        line = _REQUEST_LINE.fullmatch(data, 0, data.index(b"\r\n"))
-        if line is None:
-            raise BadRequest("the request line cannot be read (RFC 9112, section 3)")
-        if line[1] != b"1" or line[2] not in b"01":
-            raise VersionUnsupported("only HTTP/1.1 and HTTP/1.0 are spoken here")
-        found = _Head()
-        parser = httptools.HttpRequestParser(found)
-        _parse(parser, data)
-        method = parser.get_method()
-        head = RequestHead(method, found.url, int(line[2]), found.headers, found.values)
-        _, head.length = self._length(found, head.minor)
-        _check_host(head)
-        if b"#" in head.target:
-            raise BadRequest("a request target has no fragment (RFC 9112, section 3.2)")
-        values = found.values
-        connection = values.get(b"connection")
-        head.keep_alive = head.minor == 1
-        if connection is not None:
-            head.keep_alive = head.keep_alive and b"close" not in tokens(found.headers, b"connection")
-        expected = values.get(b"expect")
-        if expected is not None:
-            head.expects_continue = head.minor == 1 and expected.lower() == b"100-continue"
+        head = heads.request_head(data, self._limits.headers)
         self._expect_body(head.length)
         return head
 
@@ -385,53 +257,13 @@ class ResponseReader(_Reader):
             data = self._take_head()
             if data is None:
                 return None
-            line = _STATUS_LINE.fullmatch(data, 0, data.index(b"\r\n"))
-            if line is None:
-                raise BadRequest("the status line cannot be read (RFC 9112, section 4)")
-            found = _Head()
-            parser = httptools.HttpResponseParser(found)
-            _parse(parser, data)
-            status = parser.get_status_code()
-            if status == 101:
+            head = heads.response_head(data, self._limits.headers, to_head=self._no_body)
+            if head.status == 101:
                 raise BadRequest("it switches protocols, which was not asked")
-            if status >= 200:
+            if head.status >= 200:
                 break  # interim answers are for us alone (RFC 9110, section 15.2)
-        head = ResponseHead(status, found.reason, int(line[1]), found.headers, found.values)
-        known, length = self._length(found, head.minor)
-        head.has_body = not (self._no_body or status in (204, 304))
-        head.length = (length if known else None) if head.has_body else 0
-        close = b"close" in tokens(found.headers, b"connection") if b"connection" in found.values else False
-        head.keep_alive = head.minor == 1 and not close and (known or not head.has_body)
-        self._expect_body(head.length, until_close=head.has_body and not known)
+        self._expect_body(head.length, until_close=head.length is None and b"transfer-encoding" not in head.values)
         return head
-
-
-def tokens(headers: list[Header], name: bytes) -> set[bytes]:
-    """The comma-separated tokens in all headers of this lower-case name, in lower case."""
-    return {token.strip().lower() for lower, _, value in headers if lower == name for token in value.split(b",")}
-
-
-def _parse(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, data: bytes) -> None:
-    try:
-        parser.feed_data(data)
-    except httptools.HttpParserUpgrade:
-        return  # we do not switch protocols: the request stays what it is (RFC 9110, section 7.8)
-    except httptools.HttpParserCallbackError as error:
-        if isinstance(error.__context__, Fault):
-            raise error.__context__ from None
-        raise BadRequest("the head cannot be read") from error
-    except httptools.HttpParserError as error:
-        raise BadRequest(f"the head cannot be read: {error}") from None
-
-
-def _check_host(head: RequestHead) -> None:
-    """One host, in HTTP/1.1 always (RFC 9112, section 3.2)."""
-    host = head.values.get(b"host")
-    if host is None:
-        if head.minor == 1:
-            raise BadRequest("there is no Host header (RFC 9112, section 3.2)")
-    elif not _HOST.fullmatch(host):
-        raise BadRequest("the Host header cannot be read")
 
 
 LAST_CHUNK = b"0\r\n\r\n"

@@ -1,0 +1,264 @@
+"""The heads of HTTP/1.1 messages: strict, pure, and quick for lines that came before.
+
+A field line is read once and remembered as it stood, byte for byte: most lines of most heads are the same as in the
+head before (the same client, the same token), and then a look in a dictionary takes the place of reading. Lines that
+differ every time, and those with a client's own secrets, are not remembered.
+
+What is accepted here is narrower than what others accept: see RFC 9112, sections 2.2, 3, 4 and 5, and 11.2 for why.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from stelsel.base.errors import BadRequest
+from stelsel.exchange.faults import HeadTooLarge, NotImplementedHere, VersionUnsupported
+
+_REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{0,31}) ([!-~]+) HTTP/([0-9])\.([0-9])")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t -~\x80-\xff]*))?")
+_FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"https?://[!-~]+")
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    )
+)
+"""They concern one connection only, and never pass (RFC 9110, section 7.6.1)."""
+OURS = (b"fsc-", b"stelsel-")
+_LOOKED_AT = HOP_BY_HOP | {
+    b"host",
+    b"content-length",
+    b"expect",
+    b"traceparent",
+    b"accept-encoding",
+    b"range",
+    b"if-range",
+}
+"""Names that pass sometimes, or never: see `stelsel.exchange.headers`."""
+_ONCE = frozenset(
+    (
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"content-type",
+        b"expect",
+        b"authorization",
+        b"traceparent",
+        b"fsc-authorization",
+        b"fsc-transaction-id",
+        b"fsc-grant-hash",
+        b"fsc-error-code",
+        b"stelsel-data-subjects",
+    )
+)
+_NOT_REMEMBERED = frozenset(
+    (
+        b"authorization",
+        b"cookie",
+        b"set-cookie",
+        b"proxy-authorization",
+        b"stelsel-data-subjects",
+        b"fsc-transaction-id",
+        b"traceparent",
+        b"tracestate",
+        b"etag",
+        b"last-modified",
+        b"location",
+        b"x-request-id",
+    )
+)
+_MOST_REMEMBERED = 2048
+_LONGEST_REMEMBERED = 2048
+
+
+class FieldLine(NamedTuple):
+    """One field line (RFC 9112, section 5)."""
+
+    name: bytes
+    """In lower case."""
+    value: bytes
+    line: bytes
+    """As it is passed on, with its line end."""
+    passes: bool
+    """Whether it is passed on whatever the message is, unless the message itself says no (`Connection`)."""
+
+
+_remembered: dict[bytes, FieldLine] = {}
+
+
+def _read_line(line: bytes) -> FieldLine:
+    match = _FIELD_LINE.fullmatch(line)
+    if match is None:
+        raise BadRequest("a header line cannot be read (RFC 9112, section 5)")
+    written, value = match[1], match[2].rstrip(b" \t")
+    name = written.lower()
+    field = FieldLine(name, value, b"%b: %b\r\n" % (written, value), name not in _LOOKED_AT and name[:4] not in _BEGIN)
+    if len(line) <= _LONGEST_REMEMBERED and name not in _NOT_REMEMBERED:
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[line] = field
+    return field
+
+
+_BEGIN = frozenset(begin[:4] for begin in OURS)
+
+
+class RequestHead:
+    """The head of a request."""
+
+    __slots__ = ("expects_continue", "fields", "keep_alive", "length", "method", "minor", "target", "values")
+
+    def __init__(self, method: bytes, target: bytes, minor: int, fields: list[FieldLine], values: dict[bytes, bytes]):
+        self.method = method
+        self.target = target
+        self.minor = minor
+        """The minor version of HTTP/1."""
+        self.fields = fields
+        self.values = values
+        """By lower-case name, the last one; names that matter here occur once, but `connection`, which holds all."""
+        self.length: int | None = 0
+        """Bytes in the body; None when it is chunked."""
+        self.keep_alive = minor == 1
+        self.expects_continue = False
+
+
+class ResponseHead:
+    """The head of an answer."""
+
+    __slots__ = ("fields", "has_body", "keep_alive", "length", "minor", "reason", "status", "values")
+
+    def __init__(self, status: int, reason: bytes, minor: int, fields: list[FieldLine], values: dict[bytes, bytes]):
+        self.status = status
+        self.reason = reason
+        self.minor = minor
+        self.fields = fields
+        self.values = values
+        self.length: int | None = None
+        """Bytes in the body; None when that is not known beforehand."""
+        self.has_body = True
+        """False where there can be none: to HEAD, and with 204 and 304 (RFC 9112, section 6.3)."""
+        self.keep_alive = False
+
+
+def request_head(data: bytes, most_fields: int) -> RequestHead:
+    """The head in these bytes, up to its empty line. Raises a `Fault` with the status that tells what is wrong."""
+    first, *lines = data.split(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(first)
+    if match is None:
+        raise BadRequest("the request line cannot be read (RFC 9112, section 3)")
+    method, target, major, minor = match.groups()
+    if major != b"1" or minor not in b"01":
+        raise VersionUnsupported("only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if target[0] != 47 or b"#" in target:
+        _check_target(method, target)
+    fields, values = _read_lines(lines, most_fields)
+    head = RequestHead(method, target, 1 if minor == b"1" else 0, fields, values)
+    host = values.get(b"host")
+    if host is None:
+        if head.minor == 1:
+            raise BadRequest("there is no Host header (RFC 9112, section 3.2)")
+    elif host not in _good_hosts:
+        _check_host(host)
+    if b"content-length" in values or b"transfer-encoding" in values:
+        _, head.length = said_length(values, head.minor)
+    if b"connection" in values and head.minor == 1:
+        head.keep_alive = b"close" not in connection_options(values)
+    if b"expect" in values:
+        head.expects_continue = head.minor == 1 and values[b"expect"].lower() == b"100-continue"
+    return head
+
+
+def response_head(data: bytes, most_fields: int, *, to_head: bool) -> ResponseHead:
+    """The head in these bytes, up to its empty line; `to_head`: it answers a HEAD. Raises `BadRequest` if it is none.
+
+    An interim answer (1xx) comes out as a head too.
+    """
+    first, *lines = data.split(b"\r\n")
+    match = _STATUS_LINE.fullmatch(first)
+    if match is None:
+        raise BadRequest("the status line cannot be read (RFC 9112, section 4)")
+    status = int(match[2])
+    fields, values = _read_lines(lines, most_fields)
+    head = ResponseHead(status, match[3] or b"", 1 if match[1] == b"1" else 0, fields, values)
+    known, length = said_length(values, head.minor)
+    head.has_body = not (to_head or status in (204, 304))
+    head.length = (length if known else None) if head.has_body else 0
+    close = b"connection" in values and b"close" in connection_options(values)
+    head.keep_alive = head.minor == 1 and not close and (known or not head.has_body)
+    return head
+
+
+def _read_lines(lines: list[bytes], most: int) -> tuple[list[FieldLine], dict[bytes, bytes]]:
+    if len(lines) > most:
+        raise HeadTooLarge(f"there are more than {most} headers")
+    fields: list[FieldLine] = []
+    values: dict[bytes, bytes] = {}
+    for line in lines:
+        field = _remembered.get(line) or _read_line(line)
+        name, value = field[0], field[1]
+        if name in values:
+            if name in _ONCE:
+                raise BadRequest("a header that may occur once occurs twice")
+            if name == b"connection":
+                value = values[name] + b"," + value
+        values[name] = value
+        fields.append(field)
+    return fields, values
+
+
+def said_length(values: dict[bytes, bytes], minor: int) -> tuple[bool, int | None]:
+    """(whether a head says how long its body is, the length or None when chunked) (RFC 9112, section 6)."""
+    coding = values.get(b"transfer-encoding")
+    length = values.get(b"content-length")
+    if coding is not None:
+        if length is not None or minor == 0:
+            raise BadRequest("the message says its length in two ways, or in one that HTTP/1.0 does not know")
+        if coding.lower() != b"chunked":
+            *_, last = coding.lower().split(b",")
+            if last.strip(b" \t") == b"chunked":
+                raise NotImplementedHere("the only transfer coding known here is chunked")
+            raise BadRequest("the transfer coding does not say where the body ends (RFC 9112, section 6.3)")
+        return True, None
+    if length is None:
+        return False, 0
+    if not (length.isdigit() and len(length) <= 15):
+        raise BadRequest("the content length cannot be read")
+    return True, int(length)
+
+
+def connection_options(values: dict[bytes, bytes]) -> set[bytes]:
+    """What all fields `Connection` name together, in lower case (RFC 9110, section 7.6.1)."""
+    return {option.strip(b" \t").lower() for option in values.get(b"connection", b"").split(b",")}
+
+
+def _check_target(method: bytes, target: bytes) -> None:
+    """The four forms of RFC 9112, section 3.2; a fragment in none of them."""
+    if b"#" in target:
+        raise BadRequest("a request target has no fragment (RFC 9112, section 3.2)")
+    if method == b"CONNECT" or (method == b"OPTIONS" and target == b"*") or _ABSOLUTE.fullmatch(target):
+        return
+    raise BadRequest("the request target cannot be read (RFC 9112, section 3.2)")
+
+
+_good_hosts: set[bytes] = set()
+
+
+def _check_host(host: bytes) -> None:
+    """One host, in the form of RFC 9112, section 3.2."""
+    if not _HOST.fullmatch(host):
+        raise BadRequest("the Host header cannot be read")
+    if len(_good_hosts) >= _MOST_REMEMBERED:
+        _good_hosts.clear()
+    _good_hosts.add(host)
