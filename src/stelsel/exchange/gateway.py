@@ -78,10 +78,11 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
-        if self.call is None and not self.reader.unread:
-            self.since = self.gateway.tick
+        begins = self.call is None and not self.reader.unread
         self.reader.receive(data)
         self.pump()
+        if begins and self.reader.begun:
+            self.since = self.gateway.tick
 
     def eof_received(self) -> bool:
         return False

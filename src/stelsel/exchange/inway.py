@@ -33,6 +33,7 @@ from stelsel.exchange.headers import NOTHING, UUID7, request_lines, response_lin
 from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
+from stelsel.exchange.routing import origin_form
 from stelsel.exchange.settings import InwaySettings
 from stelsel.exchange.steps import look_again, read_question
 from stelsel.exchange.upstream import Pool, UpstreamConnection
@@ -182,7 +183,7 @@ class Inway(Gateway):
                 call,
                 facts,
                 service,
-                call.head.target,
+                origin_form(call.head.target),
                 references=self._references if service.personal else None,
                 limit=self.limits.maximum_read,
                 in_force=in_force,
@@ -194,7 +195,7 @@ class Inway(Gateway):
         head = call.head
         forwarded = request_head(
             head.method,
-            head.target,
+            origin_form(head.target),  # never another host than the one of the service
             self._hosts[service.name],
             b"%bFsc-Authorization: %b\r\nFsc-Transaction-Id: %b\r\n%b%b"
             % (

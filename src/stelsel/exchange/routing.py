@@ -15,7 +15,7 @@ from stelsel.agreements.agreement import Agreement
 from stelsel.base.certificates import Certificate
 from stelsel.exchange.faults import UnknownRoute
 
-_ABSOLUTE = re.compile(rb"https?://[^/?]*")
+_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _NEXT_STEP = (
     "begin the path with /{alias}/ of the settings or /{provider peer id}/{service}/, or send the header "
     "Fsc-Grant-Hash; see the agreements with: stelsel agreement list"
@@ -76,6 +76,8 @@ def usable(agreement: Agreement, certificate: Certificate) -> bool:
 
 def origin_form(target: bytes) -> bytes:
     """The target without scheme and host, which some clients send (RFC 9112, section 3.2.2)."""
+    if target.startswith(b"/"):
+        return target
     match = _ABSOLUTE.match(target)
     if match is None:
         return target

@@ -54,7 +54,7 @@ class ExchangeLimits(Settings):
         1,
         ge=0,
         le=60,
-        description="when draining: time that an unused connection of a client is kept, for a request that is on its way",
+        description="when draining: time that an unused connection is kept, for a request that is on its way",
     )
     total_seconds: float = Field(300, gt=0, le=86_400, description="time that one exchange may take in all")
     connect_seconds: float = Field(5, gt=0, le=60, description="time to get a connection to the party behind us")

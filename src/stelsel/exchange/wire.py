@@ -23,6 +23,7 @@ _TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _LONGEST_CHUNK_LINE = 256
 _MOST_TRAILER_BYTES = 8192
+_MOST_EMPTY_LINES = 8  # before a head
 _CHUNKED = -1
 _UNTIL_CLOSE = -2
 _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
@@ -58,6 +59,7 @@ class _Reader:
         self._data = b""
         self._at = 0
         self._scanned = 0
+        self._empty_lines = 0
         self._in_body = False
         self._left = 0
         """Bytes of the body (or of this chunk) still to come, or `_CHUNKED` / `_UNTIL_CLOSE`."""
@@ -88,6 +90,9 @@ class _Reader:
         while data.startswith(b"\r\n", self._at):  # RFC 9112, section 2.2
             self._at += 2
             self._scanned = self._at
+            self._empty_lines += 1
+            if self._empty_lines > _MOST_EMPTY_LINES:
+                raise BadRequest("there is nothing but empty lines")
         at = self._at
         start = max(at, self._scanned - 3)
         end = data.find(b"\r\n\r\n", start)
@@ -100,6 +105,7 @@ class _Reader:
             self._scanned = len(data)
             return None
         self._at = self._scanned = end + 4
+        self._empty_lines = 0
         return data[at:end]
 
     def _expect_body(self, length: int | None, *, until_close: bool = False) -> None:
