@@ -28,7 +28,7 @@ from stelsel.base.settings import read_toml
 from stelsel.base.web import listen
 from stelsel.control.client import Control
 from stelsel.demo.authority import Authority
-from stelsel.node import run
+from stelsel.running import run
 from stelsel.settings import NodeSettings
 
 PROVIDER, CONSUMER = "provider", "consumer"

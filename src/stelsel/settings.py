@@ -65,6 +65,19 @@ class NodeSettings(Settings):
     dialect: Dialect = Field(default_factory=Dialect, description="what to do where the standard contradicts itself")
     inway: InwaySettings | None = Field(None, description="where peers call our services")
     outway: OutwaySettings | None = Field(None, description="where our own applications call services of peers")
+    workers: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="processes that carry the traffic of inway and outway; 0: the node's own process does it all",
+    )
+    drain_seconds: float = Field(
+        5,
+        ge=0,
+        le=300,
+        description="when stopping or restarting: time for requests under way to finish; then they are broken off. New "
+        "connections wait meanwhile, so keep it below the time that other peers wait for one",
+    )
     services: tuple[Service, ...] = Field((), description="the services that we offer", max_length=1000)
     agreements: AgreementsSettings = Field(default_factory=AgreementsSettings, description="how agreements are managed")
     web: WebSettings | None = Field(None, description="pages and public data")

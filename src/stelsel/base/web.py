@@ -30,6 +30,10 @@ MAXIMUM_BODY = 1024 * 1024
 """Bytes in a request body, unless the caller of `read_body` says otherwise (FSC Core 4.2.2.2 recommends 1 MB)."""
 
 
+_GRACE = 0.5
+"""Seconds that an unused connection stays when a server drains."""
+
+
 class ProblemResponse(JSONResponse):
     """A problem document (RFC 9457)."""
 
@@ -82,6 +86,8 @@ def client_certificate(request: Request) -> Certificate:
 class _PeerProtocol(BoundedProtocol):
     """uvicorn's HTTP protocol that hands the verified client certificate (DER) to the application."""
 
+    _draining = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         tls = transport.get_extra_info("ssl_object")
         self.app_state = {
@@ -91,18 +97,38 @@ class _PeerProtocol(BoundedProtocol):
         }
         super().connection_made(transport)
 
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False  # uvicorn says so in the answer
+
     def shutdown(self) -> None:
-        # An idle connection is cut: to close TLS politely would wait for a client that is not listening.
-        cycle = getattr(self, "cycle", None)
-        idle = cycle is None or cycle.response_complete
-        if idle and self.transport.get_extra_info("ssl_object") is not None:
-            self.transport.abort()
+        """Finish what is under way. An unused connection stays a moment, for a request that is on its way over it."""
+        self._draining = True
+        if self._unused:
+            self.loop.call_later(_GRACE, self._let_go)
         else:
             super().shutdown()
 
+    def _let_go(self) -> None:
+        if not self._unused or self.transport.is_closing():
+            return
+        if self.transport.get_extra_info("ssl_object") is not None:
+            self.transport.abort()  # to close TLS politely would wait for a client that is not listening
+        else:
+            self.transport.close()
 
-def listen(address: str) -> socket.socket:
-    """A listening socket on `host:port` or `unix:/path`. Raises `ConfigurationFault` when it is taken."""
+    @property
+    def _unused(self) -> bool:
+        cycle = getattr(self, "cycle", None)
+        return cycle is None or cycle.response_complete
+
+
+def listen(address: str, *, share: bool = False) -> socket.socket:
+    """A listening socket on `host:port` or `unix:/path`. Raises `ConfigurationFault` when it is taken.
+
+    Sockets to `share` a port may be several: the kernel spreads connections over them (SO_REUSEPORT).
+    """
     if address.startswith("unix:"):
         return _listen_unix(Path(address.removeprefix("unix:")))
     host, _, port = address.rpartition(":")
@@ -110,6 +136,8 @@ def listen(address: str) -> socket.socket:
     # Named as TCP: asyncio turns Nagle's algorithm off only then, which else costs 40 ms an answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if share:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host.strip("[]"), int(port)))
         listener.listen(1024)

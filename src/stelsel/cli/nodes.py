@@ -22,16 +22,18 @@ def run(
 ) -> None:
     """Run the node of a file until it is asked to stop (Ctrl-C or SIGTERM); then finish what is under way.
 
+    SIGHUP does what `stelsel reload` does, SIGUSR2 what `stelsel restart` does.
+
     Example: stelsel run gemeente/node.toml
     """
     from stelsel.base.log import configure
-    from stelsel.node import run as run_node
+    from stelsel.running import run as run_node
 
     if log_level not in {"debug", "info", "warning", "error"}:
         raise ConfigurationFault("the log level is unknown", next_step="choose debug, info, warning or error")
     settings = settings_of(file)
     configure(as_json=log_json, level=log_level)
-    run_node(settings)
+    run_node(settings, lambda: settings_of(file))
 
 
 def init(

@@ -55,7 +55,7 @@ class Configuration:
         return said | {"link": VERSION, "subject_key": str(self.subject_key), "deadline": self.deadline + 0.5}
 
 
-@dataclass
+@dataclass(eq=False)
 class _Slot:
     """The place of one worker: its listening sockets stay, whoever accepts from them."""
 
@@ -68,7 +68,7 @@ class _Slot:
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Running:
     """One process."""
 
