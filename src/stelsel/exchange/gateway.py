@@ -28,7 +28,6 @@ _log = logger("exchange")
 _TICK = 0.1  # seconds between two looks at the time limits
 _PARTS = 4  # each look is at one part of the connections, so that ten thousand idle ones hold nobody up
 _LINGER = 2.0  # seconds in which a client may still finish sending after an answer that came early
-_ARRIVING = 0.25  # seconds in which a connection that was accepted may still finish its handshake when we drain
 _HIGH_WATER = 256 * 1024
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -240,8 +239,8 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
     def drain(self) -> None:
-        """Close if nothing is being carried."""
-        if self.call is None and not self.closing:
+        """Close if nothing is being carried, or about to be."""
+        if self.call is None and not self.closing and not self.reader.begun:
             self._close()
 
 
@@ -362,12 +361,12 @@ class Gateway(ABC):
         self._server.close()
         now = self.loop.time()
         end, unused_until = now + drain_seconds, now + min(drain_seconds, self.limits.grace_seconds)
-        # Who was let in may be in the middle of a TLS handshake, and is not a connection yet.
-        arriving_until = now + min(_ARRIVING, drain_seconds)
-        while (self.connections or now < arriving_until) and now < end:
+        while (self.connections or self._handshakes) and now < end:
             if now >= unused_until:
                 for connection in list(self.connections):
                     connection.drain()
+                for handshake in list(self._handshakes):
+                    handshake.abort()
             await asyncio.sleep(0.02)
             now = self.loop.time()
         for connection in list(self.connections):
