@@ -124,6 +124,7 @@ class PostgresJournal:
         """See `Journal`. Tries again within the deadline when a connection broke; not when the last batch failed."""
         due = time.monotonic() + self._patience
         unanswered: int | None = None
+        pause = 0.0
         while True:
             try:
                 session = self._writing(due)
@@ -152,10 +153,11 @@ class PostgresJournal:
                 self._grown(first + len(batch))
                 return first
             self._let_go()
-            if self._down or time.monotonic() + _AGAIN_SECONDS > due:
+            if self._down or time.monotonic() + pause > due:
                 self._down = True
                 raise fault
-            time.sleep(_AGAIN_SECONDS)
+            time.sleep(pause)
+            pause = _AGAIN_SECONDS
 
     def refresh(self) -> int:
         """See `Journal`."""
