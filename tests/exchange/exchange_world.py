@@ -340,7 +340,9 @@ async def a_world(
     inway_limits: dict[str, Any] | None = None,
     outway_limits: dict[str, Any] | None = None,
     group_id: str = "stelsel.test",
+    front: Callable[[int], Awaitable[str]] | None = None,
 ) -> AsyncIterator[World]:
+    """`front` puts something before the service: it gets the port of the service, and gives its own endpoint."""
     group = Group(
         id=group_id,
         name="Test",
@@ -352,7 +354,7 @@ async def a_world(
     service = Backend()
     backend = await asyncio.start_server(service.serve, "127.0.0.1", 0, limit=2**20)
     service.port = backend.sockets[0].getsockname()[1]
-    endpoint = f"http://127.0.0.1:{service.port}"
+    endpoint = await front(service.port) if front is not None else f"http://127.0.0.1:{service.port}"
     services = (
         Service(name="plain", endpoint=endpoint),
         Service(name="personen", endpoint=endpoint, personal=True, records="personen"),
