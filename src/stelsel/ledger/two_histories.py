@@ -127,12 +127,12 @@ def verify(document: dict[str, Any], anchors: TrustAnchors | None, now: float) -
     first, second = (_signed(document[name], anchors, now) for name in ("first", "second"))
     if first.origin != second.origin:
         raise ProofInvalid("the checkpoints are of two different ledgers")
+    beginning = unbase64(document["beginning"])
     if kind == ROLLBACK:
-        shown = second.size < first.size and second.time > first.time
+        shown = second.size < first.size and second.time > first.time and not (proof or beginning)
     elif first.size == second.size:
-        shown = first.root != second.root
+        shown = first.root != second.root == beginning and not proof
     else:
-        beginning = unbase64(document["beginning"])
         verify_consistency(first.size, second.size, beginning, second.root, proof)
         shown = beginning != first.root
     if not shown:

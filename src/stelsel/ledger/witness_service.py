@@ -23,6 +23,7 @@ from stelsel.ledger import witness_store as store
 from stelsel.ledger.cosignature import WitnessKey
 from stelsel.ledger.endorsement import CLOCK_SKEW, LEDGER, Endorsed, Endorsement, verify_endorsement
 from stelsel.ledger.faults import ProofInvalid
+from stelsel.ledger.merkle import verify_consistency
 from stelsel.ledger.note import ED25519, Note, VerifierKey
 from stelsel.ledger.remote_tree import beginning_and_proof
 from stelsel.ledger.witness import Submission, objection, read_submission, signer
@@ -151,9 +152,9 @@ class Witness:
             return
         signed = (seen.checkpoint, seen.endorsement), (decided.checkpoint, decided.endorsement)
         document = two_histories.make(*shown, proof if shown[0] == two_histories.FORK else (), *signed)
-        now = self._clock.now()
+        now, about = self._clock.now(), f"{first.size} {first.root.hex()} {second.size} {second.root.hex()}"
         if await self._database.write(
-            lambda connection: store.keep_finding(connection, second.origin, peer.peer_id, document, now)
+            lambda connection: store.keep_finding(connection, second.origin, peer.peer_id, document, about, now)
         ):
             _log.error(
                 "a ledger told two histories",
@@ -166,16 +167,15 @@ class Witness:
 
     async def _ask_why(
         self, peer_id: str, decided: _Decision, seen: Seen
-    ) -> tuple[tuple[str, bytes], tuple[bytes, ...]]:
+    ) -> tuple[tuple[str, bytes] | None, tuple[bytes, ...]]:
         """Ask the ledger for the tiles that show what it now says was its beginning."""
         first, second = seen.head, decided.submission.head
         try:
             if self._fetch_tile is not None:
                 async with asyncio.timeout(_PATIENCE):
                     beginning, proof = await beginning_and_proof(self._fetch_tile, peer_id, first.size, second.size)
-                shown = two_histories.contradiction(first, second, proof, beginning)
-                if shown is not None:
-                    return shown, proof
+                verify_consistency(first.size, second.size, beginning, second.root, proof)
+                return two_histories.contradiction(first, second, proof, beginning), proof
         except (Fault, OSError, ValueError, TimeoutError) as error:
             _log.warning("a ledger does not show its tree", peer=peer_id, reason=type(error).__name__)
         return (UNPROVEN, b""), ()

@@ -45,6 +45,7 @@ _findings = Table(
     Column("origin", String, nullable=False, index=True),
     Column("peer_id", String, nullable=False),
     Column("kind", String, nullable=False),
+    Column("about", String, nullable=False),
     Column("document", Text, nullable=False),
     Column("time", Float, nullable=False),
 )
@@ -144,14 +145,20 @@ def witnessed(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(_seen)).scalar_one())
 
 
-def keep_finding(connection: Connection, origin: str, peer_id: str, document: dict[str, Any], time: float) -> bool:
-    """Keep evidence; gives whether it was kept. Not when there is enough of this kind on this ledger."""
-    alike = select(func.count()).where(_findings.c.origin == origin, _findings.c.kind == document["kind"])
-    if connection.execute(alike).scalar_one() >= MAXIMUM_FINDINGS:
+def keep_finding(
+    connection: Connection, origin: str, peer_id: str, document: dict[str, Any], about: str, time: float
+) -> bool:
+    """Keep evidence; gives whether it was kept.
+
+    Not when the same is there (`about` names it: what the two checkpoints say, not when), or enough of this kind.
+    """
+    alike = (_findings.c.origin == origin) & (_findings.c.kind == document["kind"])
+    there = [row.about for row in connection.execute(select(_findings.c.about).where(alike))]
+    if about in there or len(there) >= MAXIMUM_FINDINGS:
         return False
-    text = canonical(document).decode("utf-8")
+    text, kind = canonical(document).decode("utf-8"), document["kind"]
     connection.execute(
-        _findings.insert().values(origin=origin, peer_id=peer_id, kind=document["kind"], document=text, time=time)
+        _findings.insert().values(origin=origin, peer_id=peer_id, kind=kind, about=about, document=text, time=time)
     )
     return True
 
