@@ -33,6 +33,7 @@ from stelsel.base.renewal import Renewal
 from stelsel.base.settings import read_toml
 from stelsel.base.web import application, listen, serving
 from stelsel.control import api as control
+from stelsel.control.comparing import Comparing
 from stelsel.control.managing import Managing
 from stelsel.control.proving import Proving
 from stelsel.control.upkeep import Upkeep
@@ -43,6 +44,7 @@ from stelsel.identity.api import routes as identity_routes
 from stelsel.identity.service import OpenIdProvider
 from stelsel.ledger.api import public_routes as ledger_public_routes
 from stelsel.ledger.api import routes as ledger_routes
+from stelsel.ledger.reconcile_service import Reconciliation
 from stelsel.ledger.service import Ledger
 from stelsel.ledger.tlog_api import routes as tlog_routes
 from stelsel.ledger.witness_api import routes as witness_routes
@@ -120,6 +122,7 @@ class Node:
             settings=settings.agreements,
         )
         self.proving = self._proving()
+        self.comparing = self._comparing()
         self.references = SubjectReferences.load(settings.data / "subject.key")
         self.insight = Insight(self.ledger, self.agreements, self.references, _PeerNames(self.agreements))
         self.steering = self._steering()
@@ -174,6 +177,8 @@ class Node:
         if self.steering is not None:
             await self.steering.start()
             stack.push_async_callback(self.steering.stop)
+        await self.comparing.reconciliation.start()
+        stack.push_async_callback(self.comparing.reconciliation.stop)
         await self.proving.witnessing.start()
         stack.push_async_callback(self.proving.witnessing.stop)
         await self.upkeep.start()
@@ -217,7 +222,11 @@ class Node:
         return [*logs, *tlog_routes(self.ledger), *witness]
 
     def _web(self, settings: WebSettings) -> Any:
-        routes = [*ledger_public_routes(self.ledger), *tlog_routes(self.ledger)]
+        routes = [
+            *ledger_public_routes(self.ledger),
+            *tlog_routes(self.ledger),
+            *self.comparing.public_routes(),
+        ]
         if settings.security_contact is not None:
             routes.append(security_txt.route(settings.address, settings.security_contact, self.clock))
         if self.opendata is not None:
@@ -266,6 +275,7 @@ class Node:
             inway_address=inway.address if inway else None,
             upkeep=self.upkeep,
             proving=self.proving,
+            comparing=self.comparing,
         )
 
     def _about(self) -> dict[str, Any]:
@@ -401,6 +411,18 @@ class Node:
             settings=self.settings.ledger,
         )
         return Proving(self.ledger, witness, witnessing, self.settings.ledger, self.clock)
+
+    def _comparing(self) -> Comparing:
+        reconciliation = Reconciliation(
+            own=self.agreements.peer_id,
+            ledger=self.ledger,
+            pages=self.agreements.pages,
+            peers=self.agreements.counterparties,
+            database=self.database,
+            clock=self.clock,
+            settings=self.settings.reconciliation,
+        )
+        return Comparing(reconciliation, self.clock)
 
     def _traffic(self) -> Traffic:
         settings = self.settings

@@ -13,6 +13,7 @@ from stelsel.agreements.settings import AgreementsSettings
 from stelsel.base.settings import RelativePath, Settings
 from stelsel.exchange.settings import InwaySettings, Listen, OutwaySettings
 from stelsel.identity.settings import IdentitySettings
+from stelsel.ledger.reconcile_settings import ReconciliationSettings
 from stelsel.ledger.settings import LedgerSettings
 from stelsel.opendata.settings import OpenDataSettings
 from stelsel.portal.settings import PortalSettings
@@ -82,6 +83,9 @@ class NodeSettings(Settings):
     agreements: AgreementsSettings = Field(default_factory=AgreementsSettings, description="how agreements are managed")
     web: WebSettings | None = Field(None, description="pages and public data")
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="limits of the ledger")
+    reconciliation: ReconciliationSettings = Field(
+        default_factory=ReconciliationSettings, description="how our log is compared with those of counterparties"
+    )
     portal: PortalSettings | None = Field(None, description="pages for people")
     identity: IdentitySettings | None = Field(None, description="an OpenID Provider")
     opendata: OpenDataSettings = Field(default_factory=OpenDataSettings, description="open data")

@@ -27,11 +27,12 @@ for _where in ("nodes:run", "nodes:init", "nodes:demo"):
     app.command(f"stelsel.cli.{_where}")
 for _where in ("agreements:peers", "agreements:services"):
     app.command(f"stelsel.cli.{_where}")
-for _where in ("evidence:ask", "evidence:explain", "evidence:log", "proofs:verify"):
+for _where in ("evidence:ask", "evidence:explain", "proofs:verify"):
     app.command(f"stelsel.cli.{_where}")
 for _where in ("steering:publish", "steering:activate"):
     app.command(f"stelsel.cli.{_where}")
 app.command("stelsel.cli.checks:app", name="check")
+app.command("stelsel.cli.log:app", name="log")
 for _where in ("propose", "show", "accept", "reject", "revoke", "resend", "sign_again", "catch_up"):
     agreement.command(f"stelsel.cli.agreements:{_where}")
 agreement.command("stelsel.cli.agreements:list_", name="list")

@@ -176,6 +176,7 @@ _MEMBERS = {
     "diff": frozenset({"selector"}),
     "renew": frozenset({"selector", "days", "keep_key"}),
     "simulate": frozenset({"selector", "revoke", "without_field", "certificate_expires", "days"}),
+    "reconcile": frozenset({"peer_id", "since"}),
     "radar": frozenset({"days", "urgent_days"}),
     "doctor": frozenset(),
 }

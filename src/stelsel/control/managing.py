@@ -15,6 +15,7 @@ from stelsel.base.clock import Clock
 from stelsel.base.errors import BadRequest, Unavailable
 from stelsel.control import in_motion
 from stelsel.control.api import Command, Json
+from stelsel.control.comparing import Comparing
 from stelsel.control.observation import Observation
 from stelsel.control.proving import Proving
 from stelsel.control.selectors import find
@@ -38,6 +39,7 @@ class Managing:
     inway_address: str | None
     upkeep: Upkeep
     proving: Proving
+    comparing: Comparing
 
     def commands(self) -> dict[str, Command]:
         """The commands by name, for the operator's socket."""
@@ -47,6 +49,7 @@ class Managing:
             "simulate": self.simulate,
             "radar": self.radar,
             "doctor": self.doctor,
+            **self.comparing.commands(),
         }
 
     async def diff(self, body: Json) -> Json:
@@ -114,7 +117,7 @@ class Managing:
     async def examine(self) -> list[Observation]:
         """The same, for this node's own pages."""
         seen = await in_motion.examine(self.agreements, self.ledger, self.anchors, self.clock, self.inway_address)
-        return [*seen, *self.proving.examine(), *self.upkeep.examine()]
+        return [*seen, *self.proving.examine(), *self.comparing.examine(), *self.upkeep.examine()]
 
     async def version_of(self, peer_id: str) -> str:
         """Which FSC a peer's manager says that it speaks. Raises `Unavailable`."""
