@@ -1,0 +1,109 @@
+"""Two million requests through the full chain: memory, file descriptors and waiting time may not grow.
+
+    python bench/soak.py [--requests 2000000] [--connections 64] [--sample 100000]
+
+Writes bench/out/soak.json and prints it. After each sample the load's connections are closed and made anew, so that
+what they leave behind would show. Growth is measured between the first quarter (after the first sample, which warms
+up) and the last: the middle value of each, because the machine has other work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import exchange
+from chain import PATH, Chain, chain
+
+_MOST_KILOBYTES = 8 * 1024  # that a gateway may grow from the first quarter to the last
+_MOST_DESCRIPTORS = 8
+_MOST_SLOWER = 1.5  # times; other work on the machine shows here too, so processor time a request is held as well
+_MOST_PROCESSOR = 1.15
+
+
+def measure(requests: int, connections: int, size: int) -> dict[str, Any]:
+    """Load the chain until so many requests are answered, sampling every `size` requests."""
+    samples: list[dict[str, float]] = []
+    with chain() as running:
+        rate, done, began = 0.0, 0, time.monotonic()
+        exchange.run_load(running.ports["outway"], PATH, connections, 1)
+        while done < requests:
+            seconds = min(size, requests - done) / rate if rate else 2.0
+            before = running.processor_seconds()
+            load = exchange.run_load(running.ports["outway"], PATH, connections, max(1.0, seconds))
+            rate, done = load["requests_per_s"], done + int(load["requests"])
+            used = (running.processor_seconds() - before) / load["requests"]
+            samples.append(_sample(running, load, done, used))
+            print(json.dumps(samples[-1]), file=sys.stderr, flush=True)
+        took = time.monotonic() - began
+        disk = running.disk_bytes()
+    return _verdict(samples) | {
+        "requests": done,
+        "requests_per_s": round(done / took),
+        "connections": connections,
+        "disk_bytes_per_request": round(disk / done),
+        "processors": os.cpu_count(),
+        "samples": samples,
+    }
+
+
+def _sample(running: Chain, load: dict[str, float], done: int, used: float) -> dict[str, float]:
+    return {
+        "requests": done,
+        "provider_kilobytes": running.resident_kilobytes("provider"),
+        "consumer_kilobytes": running.resident_kilobytes("consumer"),
+        "provider_descriptors": running.descriptors("provider"),
+        "consumer_descriptors": running.descriptors("consumer"),
+        "p50_ms": round(load["p50_ms"], 2),
+        "p99_ms": round(load["p99_ms"], 2),
+        "cpu_us_per_request": round(used * 1e6, 1),
+        "requests_per_s": round(load["requests_per_s"]),
+    }
+
+
+def _verdict(samples: list[dict[str, float]]) -> dict[str, Any]:
+    steady = samples[1:] if len(samples) > 4 else samples
+    quarter = max(1, len(steady) // 4)
+
+    def first(name: str) -> float:
+        return statistics.median(sample[name] for sample in steady[:quarter])
+
+    def last(name: str) -> float:
+        return statistics.median(sample[name] for sample in steady[-quarter:])
+
+    growth = {
+        f"{role}_{what}": round(last(f"{role}_{what}") - first(f"{role}_{what}"))
+        for role in ("provider", "consumer")
+        for what in ("kilobytes", "descriptors")
+    }
+    ratios = {name: round(last(name) / first(name), 2) for name in ("p50_ms", "p99_ms", "cpu_us_per_request")}
+    passed = {
+        "memory": all(growth[f"{role}_kilobytes"] <= _MOST_KILOBYTES for role in ("provider", "consumer")),
+        "descriptors": all(growth[f"{role}_descriptors"] <= _MOST_DESCRIPTORS for role in ("provider", "consumer")),
+        "latency": ratios["p99_ms"] <= _MOST_SLOWER and ratios["cpu_us_per_request"] <= _MOST_PROCESSOR,
+    }
+    return {"passed": all(passed.values()), "held": passed, "growth": growth, "times_as_much": ratios}
+
+
+def main() -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=2_000_000)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--sample", type=int, default=100_000)
+    options = parser.parse_args()
+    result = measure(options.requests, options.connections, options.sample)
+    out = Path(__file__).parent / "out"
+    out.mkdir(exist_ok=True)
+    (out / "soak.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
