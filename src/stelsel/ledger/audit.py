@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 from stelsel.base.clock import moment
@@ -178,7 +178,7 @@ def examine(
     tree = _Tree()
     tiles = erased = compared = at = 0
     at, compared = _compare_checkpoints(checkpoints, at, tree, findings, compared)
-    reading = lines(0, size) if size else iter(())
+    reading, singly = (lines(0, size) if size else iter(())), False
     while tree.size < size:
         yield Progress(tree.size, size)
         stop = min(size, tree.size + _STEP)
@@ -192,6 +192,9 @@ def examine(
                 if pause and tree.size % _SLICE == 0:
                     time.sleep(pause)
         except (LedgerCorrupt, LedgerUnavailable) as fault:
+            if not singly:  # a journal reads many at once: one by one up to the very record that is damaged
+                reading, singly = chain.from_iterable(lines(each, each + 1) for each in range(tree.size, size)), True
+                continue
             findings.add("record", tree.size, fault.detail, fault.next_step)
             break
         except (ValueError, TypeError, KeyError, StopIteration, Fault):

@@ -34,7 +34,8 @@ def write(receipt: dict[str, Any]) -> bytes:
     """The file of a receipt."""
     extra = {name: receipt[name] for name in _EXTRA if name in receipt}
     lines = [HEADER, f"extra {base64_of(canonical(extra))}", f"index {receipt['index']}", *receipt["inclusion_proof"]]
-    return "".join(f"{line}\n" for line in [*lines, ""]).encode("utf-8") + receipt["checkpoint"].encode("utf-8")
+    checkpoint: str = receipt["checkpoint"]
+    return "".join([*(f"{line}\n" for line in lines), "\n", checkpoint]).encode("utf-8")
 
 
 def is_one(data: bytes) -> bool:
