@@ -65,7 +65,7 @@ class ThrowawayPostgres:
         self._run(
             "initdb",
             *("--pgdata", str(self.folder / "data"), "--username", "stelsel", "--auth", "trust"),
-            *("--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"),
+            *("--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions", "--wal-segsize", "4"),
         )
 
     def url(self, database: str = "postgres", user: str = "stelsel") -> str:

@@ -55,7 +55,14 @@ class Session(psycopg.Connection[TupleRow]):
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """See `psycopg.Connection.wait`."""
         left = max(0.0, self.due - time.monotonic())
-        return super().wait(gen, interval, left if timeout is None else min(left, timeout))
+        try:
+            return super().wait(gen, interval, left if timeout is None else min(left, timeout))
+        except BaseException:
+            if time.monotonic() >= self.due:  # nobody will hear what comes after all
+                self.pgconn.finish()
+                with suppress(Exception):
+                    gen.close()
+            raise
 
     @property
     def alive(self) -> bool:
