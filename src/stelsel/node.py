@@ -150,6 +150,8 @@ class Node:
         operator = listen(f"unix:{self._socket('control')}")
         stack.callback(operator.close)
 
+        stack.push_async_callback(self.traffic.stop)
+        await self.traffic.prepare(claimed)
         self.database.create()
         stack.callback(self.database.close)
         await self.ledger.start()
@@ -161,14 +163,14 @@ class Node:
             await self.provider.start()
             stack.push_async_callback(self.provider.stop)
 
-        tls = self.keypair.server_context(self.anchors)
-        await stack.enter_async_context(serving(application(self._manager_routes()), claimed.one("manager"), tls))
         if settings.inway is not None:
             insight = listen(f"unix:{self._socket('inzage')}")
             stack.callback(insight.close)
             await stack.enter_async_context(serving(application(insight_routes(self.insight)), insight))
         stack.push_async_callback(self.traffic.stop)
         await self.traffic.start(claimed)
+        tls = self.keypair.server_context(self.anchors)
+        await stack.enter_async_context(serving(application(self._manager_routes()), claimed.one("manager"), tls))
         if settings.web is not None:
             if self.portal is not None:
                 await self.portal.start()

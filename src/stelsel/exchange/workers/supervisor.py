@@ -76,6 +76,7 @@ class _Running:
     process: asyncio.subprocess.Process
     desk: Desk
     began: float
+    briefed: bool = False
     retired: bool = False
     watch: asyncio.Task[None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -113,18 +114,25 @@ class Supervisor:
 
     # --- life -------------------------------------------------------------------------------------------------------
 
-    async def start(self, count: int, listeners: dict[str, Sequence[socket.socket]]) -> None:
-        """Start `count` workers; worker i accepts from the i-th socket of each gateway, in turn when there are fewer.
+    async def prepare(self, count: int, listeners: dict[str, Sequence[socket.socket]]) -> None:
+        """Begin the processes of `count` workers; they load while the house opens its rooms, and serve from `start` on.
 
-        The sockets stay the caller's. Raises `ConfigurationFault` when a worker does not start.
+        Worker i accepts from the i-th socket of each gateway, in turn when there are fewer. The sockets stay the
+        caller's.
         """
         self._loop = asyncio.get_running_loop()
-        self._compare()
         self._slots = [
             _Slot(number, {name: sockets[number % len(sockets)] for name, sockets in listeners.items() if sockets})
             for number in range(count)
         ]
-        started = [await self._start(slot) for slot in self._slots]
+        for slot in self._slots:
+            await self._spawn(slot)
+
+    async def start(self) -> None:
+        """Let the workers serve. Raises `ConfigurationFault` when one does not."""
+        started = [slot.current for slot in self._slots if slot.current is not None]
+        for worker in started:
+            self._brief(worker)
         for worker in started:
             await self._await_ready(worker)
         self._ticker = asyncio.create_task(self._tick())
@@ -175,7 +183,7 @@ class Supervisor:
 
     def read_lists(self) -> None:
         """Revocation lists changed: the workers read them too."""
-        for worker in self._running:
+        for worker in self._briefed():
             worker.desk.link.send(Kind.LISTS)
 
     def status(self) -> list[dict[str, Any]]:
@@ -185,6 +193,11 @@ class Supervisor:
     # --- one worker -------------------------------------------------------------------------------------------------
 
     async def _start(self, slot: _Slot) -> _Running:
+        worker = await self._spawn(slot)
+        self._brief(worker)
+        return worker
+
+    async def _spawn(self, slot: _Slot) -> _Running:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "stelsel.exchange.workers.worker", "--link", str(theirs.fileno())]
         for name, listener in slot.listeners.items():
@@ -208,14 +221,18 @@ class Supervisor:
         slot.current = worker
         self._running.add(worker)
         await worker.desk.link.connect(ours)
+        worker.watch = asyncio.create_task(self._watch(worker))
+        return worker
+
+    def _brief(self, worker: _Running) -> None:
+        """Give a worker all that it must know, and let it serve. What changes from now on is pushed to it."""
         link = worker.desk.link
         link.send(Kind.CONFIGURE, to_json(self._configuration.to_json()))
         link.send(Kind.IDENTITY, self._identity())
         self._compare()
         worker.desk.push(self._known.values())
         link.send(Kind.SERVE)
-        worker.watch = asyncio.create_task(self._watch(worker))
-        return worker
+        worker.briefed = True
 
     async def _await_ready(self, worker: _Running) -> None:
         try:
@@ -296,6 +313,9 @@ class Supervisor:
             "restarts": slot.restarts,
         }
 
+    def _briefed(self) -> list[_Running]:
+        return [worker for worker in self._running if worker.briefed]
+
     # --- pushing ----------------------------------------------------------------------------------------------------
 
     def _identity(self) -> bytes:
@@ -314,10 +334,11 @@ class Supervisor:
         )
 
     def _renewed(self) -> None:
-        if not self._running:
+        briefed = self._briefed()
+        if not briefed:
             return
         identity = self._identity()
-        for worker in self._running:
+        for worker in briefed:
             worker.desk.link.send(Kind.IDENTITY, identity)
 
     def _change(self) -> None:
@@ -330,7 +351,7 @@ class Supervisor:
         self._changed = False
         changed = self._compare()
         if changed:
-            for worker in self._running:
+            for worker in self._briefed():
                 worker.desk.push(changed)
 
     def _compare(self) -> list[Agreement]:

@@ -101,10 +101,15 @@ class Traffic:
                 ),
             )
 
+    async def prepare(self, sockets: Sockets) -> None:
+        """Begin what takes its time, before the other rooms are open."""
+        if self._supervisor is not None:
+            await self._supervisor.prepare(self._workers, {name: sockets.all(name) for name in self._names})
+
     async def start(self, sockets: Sockets) -> None:
         """Take connections. Raises `ConfigurationFault` when workers do not start."""
         if self._supervisor is not None:
-            await self._supervisor.start(self._workers, {name: sockets.all(name) for name in self._names})
+            await self._supervisor.start()
             return
         if self._inway is not None:
             await self._inway.start(sockets.one("inway"))
