@@ -51,7 +51,7 @@ class ExchangeLimits(Settings):
         30, gt=0, le=3600, description="time without a byte, of either side, after which an exchange is given up"
     )
     grace_seconds: float = Field(
-        1,
+        0.5,
         ge=0,
         le=60,
         description="when draining: time that an unused connection is kept, for a request that is on its way",
