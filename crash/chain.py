@@ -57,6 +57,7 @@ class Chain:
     folder: Path
     ports: dict[str, int]
     anchors: TrustAnchors
+    journals: dict[str, str]
     prepare: str = ""
     """`module:function` that each node calls before it starts: how a test puts in a journal that lies."""
 
@@ -71,17 +72,22 @@ class Chain:
         )
         for name, peer_id in PEERS.items():
             authority.issue(folder / name, peer_id, name)
-            text = _node(name, ports, (journals or {}).get(name, ""))
-            (folder / name / "node.toml").write_text(text)
-        return cls(folder, ports, TrustAnchors(authority.root_pem), prepare)
+        chain = cls(folder, ports, TrustAnchors(authority.root_pem), journals or {}, prepare)
+        chain.write_nodes(workers=0)
+        return chain
 
-    def start(self, nursery: Nursery, name: str) -> None:
-        """Start one of the processes; it may take a moment until it answers."""
+    def write_nodes(self, workers: int) -> None:
+        """Write the nodes' files: from their next start on they have so many workers."""
+        for name in PEERS:
+            text = _node(name, self.ports, self.journals.get(name, ""), workers)
+            (self.folder / name / "node.toml").write_text(text)
+
+    def start(self, nursery: Nursery, name: str) -> int:
+        """Start one of the processes; its id. It may take a moment until it answers."""
         log = self.folder / f"{name}.log"
         if name == "service":
-            nursery.start(name, SERVICE, log, port=self.ports["service"], seen=str(self.seen))
-        else:
-            nursery.start(name, NODE, log, file=str(self.folder / name / "node.toml"), prepare=self.prepare)
+            return nursery.start(name, SERVICE, log, port=self.ports["service"], seen=str(self.seen))
+        return nursery.start(name, NODE, log, file=str(self.folder / name / "node.toml"), prepare=self.prepare)
 
     def agree(self) -> None:
         """Have the agreements made under which the load goes."""
@@ -148,10 +154,10 @@ def more_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _node(name: str, ports: dict[str, int], journal: str) -> str:
+def _node(name: str, ports: dict[str, int], journal: str, workers: int) -> str:
     where = f'journal = "{journal}"' if journal else f"segment_bytes = {_SEGMENT_BYTES}"
     lines = [
-        'data = "data"\ngroup = "../group.toml"',
+        f'data = "data"\ngroup = "../group.toml"\nworkers = {workers}',
         '[peer]\ncertificate = "certificate.pem"\nkey = "key.pem"',
         f'[manager]\nlisten = "127.0.0.1:{ports[name]}"\naddress = "https://localhost:{ports[name]}"',
         f'[web]\nlisten = "127.0.0.1:{ports[f"{name}-web"]}"\naddress = "http://localhost:{ports[f"{name}-web"]}"',

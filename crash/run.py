@@ -37,9 +37,13 @@ from stelsel.ledger.receipts import verify as verify_receipt
 SEGMENTS, POSTGRES = "segments", "postgres"
 VICTIMS = {PROVIDER: 8, CONSUMER: 8, "service": 3, "both nodes": 1}
 """What is killed, and how often against the others."""
+WORKER = "a worker"
+WORKERS_VICTIMS = {WORKER: 12, PROVIDER: 3, CONSUMER: 3, "service": 2, "both nodes": 1}
 DATABASE_VICTIMS = {"postgres": 4, "a process of postgres": 3}
 _NO_DATABASE = "the ledger's database cannot be used"
 """A node that starts while its database is away ends, saying so: whoever supervises it starts it again."""
+_PORT_TAKEN = "cannot listen on"
+"""So does one that starts while workers of a killed one still hold its port: they end by themselves."""
 _MOST_SHOWN = 20
 _STALL = 30.0
 """Seconds without an answer after which the chain counts as broken."""
@@ -54,7 +58,7 @@ class Outcome:
     seed: int
     kills: dict[str, int] = field(default_factory=dict)
     started_again: int = 0
-    """Starts that were tried again because the database was not there yet."""
+    """Starts that were tried again: the database was not there yet, or workers of a killed node still had its port."""
     answered: int = 0
     broken: int = 0
     seconds: float = 0.0
@@ -101,6 +105,10 @@ class Outcome:
         }
 
 
+class _Stalled(Exception):
+    """Nothing is answered any more."""
+
+
 class Trial:
     """One trial in `folder`."""
 
@@ -110,10 +118,14 @@ class Trial:
         *,
         seed: int,
         postgres: ThrowawayPostgres | None = None,
+        workers: int = 0,
         prepare: str = "",
         say: Callable[[str], None] = print,
     ) -> None:
-        """`postgres`: a started server for the journals, with a database for each node. `prepare`: see `Chain`."""
+        """`postgres`: a started server for the journals, with a database for each node.
+
+        `workers`: how many the nodes have in every second round. `prepare`: see `Chain`.
+        """
         self._chance = random.Random(seed)
         self._postgres = postgres
         self._journals = {name: postgres.url(name) for name in PEERS} if postgres is not None else {}
@@ -122,7 +134,9 @@ class Trial:
         self._prepare = prepare
         self._say = say
         self._outcome = Outcome(SEGMENTS if postgres is None else POSTGRES, seed)
-        self._victims = VICTIMS if postgres is None else VICTIMS | DATABASE_VICTIMS
+        self._workers = workers
+        self._victims = VICTIMS
+        self._pids: dict[str, int] = {}
         self._load = Load(self._chain.ports["outway"], self._chance)
         self._watchers = {
             name: Watcher(self._chain.ports[f"{name}-web"], self._chain.anchors, self._chance) for name in PEERS
@@ -137,8 +151,11 @@ class Trial:
         try:
             await self._bring_up()
             await asyncio.to_thread(self._chain.agree)
+            rounds = 0
             while (done := sum(self._outcome.kills.values())) < kills and self._outcome.good:
                 await self._round(min(check_every, kills - done))
+                rounds += 1
+                self._turn(rounds)
                 await self._examine()
             self._outcome.seconds = time.monotonic() - began
             if self._outcome.good:
@@ -147,9 +164,18 @@ class Trial:
             await asyncio.to_thread(self._nursery.close)
         return self._outcome
 
+    def _turn(self, rounds: int) -> None:
+        """Have workers in every second round."""
+        workers = self._workers if rounds % 2 else 0
+        self._chain.write_nodes(workers)
+        self._victims = WORKERS_VICTIMS if workers else VICTIMS
+
+    def _start(self, name: str) -> None:
+        self._pids[name] = self._chain.start(self._nursery, name)
+
     async def _bring_up(self) -> None:
         for name in self._names:
-            self._chain.start(self._nursery, name)
+            self._start(name)
         for name in PEERS:
             await asyncio.to_thread(self._chain.await_node, name)
 
@@ -161,6 +187,8 @@ class Trial:
             for _ in range(kills):
                 await self._wait_for_traffic()
                 await self._strike()
+        except _Stalled:
+            self._outcome.faults.append(f"no request was answered for {_STALL:.0f} s: the chain does not come back")
         finally:
             for name in self._names:  # the load goes on until the last moment
                 await asyncio.to_thread(self._nursery.kill, name)
@@ -177,20 +205,24 @@ class Trial:
         if self._chance.random() < 0.15:
             await asyncio.sleep(self._chance.uniform(0, 0.15))
             return
-        load, until = self._load, time.monotonic() + _STALL
+        load, until, look = self._load, time.monotonic() + _STALL, time.monotonic() + 0.05
         wanted = len(load.answered) + self._chance.randrange(1, 600)
         while len(load.answered) < wanted:
             await asyncio.sleep(0.002)
-            if self._postgres is not None:
+            if time.monotonic() > look:
                 self._see_what_ended()
+                look += 0.05
             if time.monotonic() > until:
-                self._see_what_ended()
-                raise TimeoutError(f"no request was answered for {_STALL:.0f} s: the chain does not come back")
+                raise _Stalled
         await asyncio.sleep(self._chance.uniform(0, 0.01))
 
     async def _strike(self) -> None:
-        victim = self._chance.choices(list(self._victims), list(self._victims.values()))[0]
+        victims = self._victims | (DATABASE_VICTIMS if self._postgres is not None else {})
+        victim = self._chance.choices(list(victims), list(victims.values()))[0]
         self._outcome.kills[victim] = self._outcome.kills.get(victim, 0) + 1
+        if victim == WORKER:
+            self._strike_child(self._pids[self._chance.choice(list(PEERS))])
+            return
         if victim in DATABASE_VICTIMS and self._postgres is not None:
             await asyncio.to_thread(self._strike_database, self._postgres, whole=victim == "postgres")
             return
@@ -199,7 +231,7 @@ class Trial:
             await asyncio.to_thread(self._nursery.kill, name)
         self._see_what_ended()
         for name in names:
-            self._chain.start(self._nursery, name)
+            self._start(name)
 
     def _strike_database(self, postgres: ThrowawayPostgres, *, whole: bool) -> None:
         """Kill the whole server and start it again, or one of its processes: then it ends all others itself."""
@@ -207,18 +239,23 @@ class Trial:
             postgres.kill()
             postgres.start()
         else:
-            with suppress(OSError, IndexError):  # it ended meanwhile
-                os.kill(self._chance.choice(_children(postgres)), signal.SIGKILL)
+            self._strike_child(postgres.process.pid if postgres.process is not None else 0)
+
+    def _strike_child(self, parent: int) -> None:
+        """Kill one of the processes that this one started: it must replace it, or come to terms with it."""
+        with suppress(OSError, IndexError):  # it ended meanwhile
+            os.kill(self._chance.choice(_children(parent)), signal.SIGKILL)
 
     def _see_what_ended(self) -> None:
         """A process that ended by itself could not live with what a kill left behind."""
+        excuses = [_NO_DATABASE] * (self._postgres is not None) + [_PORT_TAKEN] * (self._victims is WORKERS_VICTIMS)
         for name, status in self._nursery.ended().items():
             words = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
-            if self._postgres is not None and any(_NO_DATABASE in line for line in words[-3:]):
+            if any(excuse in line for excuse in excuses for line in words[-3:]):
                 self._outcome.started_again += 1
             else:
                 self._outcome.faults.append(f"{name} ended by itself ({status}): {words[-1] if words else ''}")
-            self._chain.start(self._nursery, name)
+            self._start(name)
 
     async def _examine(self) -> None:
         outcome = self._outcome
@@ -298,6 +335,7 @@ def trial(
     seed: int,
     check_every: int,
     journal: str = SEGMENTS,
+    workers: int = 0,
     prepare: str = "",
     say: Callable[[str], None] = print,
 ) -> Outcome:
@@ -312,7 +350,9 @@ def trial(
         if journal == POSTGRES:
             postgres = stack.enter_context(ThrowawayPostgres(max_connections="100"))
             _make_databases(postgres)
-        run = Trial(folder, seed=seed, postgres=postgres, prepare=prepare, say=say).run(kills, check_every)
+        run = Trial(folder, seed=seed, postgres=postgres, workers=workers, prepare=prepare, say=say).run(
+            kills, check_every
+        )
         outcome = uvloop.run(run)
     if outcome.good:
         shutil.rmtree(folder, ignore_errors=True)
@@ -335,11 +375,9 @@ def _make_databases(postgres: ThrowawayPostgres) -> None:
             connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
 
 
-def _children(postgres: ThrowawayPostgres) -> list[int]:
-    if postgres.process is None:
-        raise ProcessLookupError
-    pid = postgres.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def _children(parent: int) -> list[int]:
+    lists = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(child) for each in lists for child in each.read_text().split()]
 
 
 def main() -> int:
@@ -348,6 +386,7 @@ def main() -> int:
     parser.add_argument("--journal", choices=[SEGMENTS, POSTGRES, "both"], default="both")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--workers", type=int, default=2, help="of each node, in every second round")
     parser.add_argument("--check-every", type=int, default=250, metavar="KILLS")
     options = parser.parse_args()
     journals = [SEGMENTS, POSTGRES] if options.journal == "both" else [options.journal]
@@ -355,7 +394,14 @@ def main() -> int:
         _say("There is no PostgreSQL here: only segments are tried. Next step: python tools/provide.py postgresql")
         journals = [SEGMENTS]
     outcomes = [
-        trial(options.kills, seed=options.seed, check_every=options.check_every, journal=journal, say=_say)
+        trial(
+            options.kills,
+            seed=options.seed,
+            check_every=options.check_every,
+            journal=journal,
+            workers=options.workers,
+            say=_say,
+        )
         for journal in journals
     ]
     out = Path(__file__).parents[1] / "bench" / "out"
