@@ -279,6 +279,12 @@ def test_a_record_that_is_none_is_refused_and_leaves_no_lock(
     assert journal.last_number("r") == 1
 
 
+def test_the_rights_that_operators_are_told_to_give_are_these() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "run" / "postgres.md").read_text("utf-8")
+    assert GRANTS.format(writer="writer").strip() in page
+    assert PRUNING_GRANTS.format(writer="writer").strip() in page
+
+
 SECRET = "correct-horse-battery"
 
 
