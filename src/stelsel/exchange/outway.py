@@ -72,7 +72,7 @@ class Outway(Gateway):
         self._hosts: dict[str, bytes] = {}
         self._table: RoutingTable | None = None
         agreements.on_change(self._forget_table)
-        keypair.on_renewal(self._renewed)
+        self._pair = keypair.current
 
     async def start(self, listener: socket.socket) -> None:
         """Listen, plain HTTP: only the organisation's own applications may reach this address."""
@@ -84,6 +84,7 @@ class Outway(Gateway):
             pool.close()
 
     def tidy(self, now: float) -> None:
+        self._look_for_renewal()
         lists = self._tls.anchors.revocations
         if lists is not None and lists.generation != self._generation:
             # An inway's certificate may have been revoked: requests from now on go over new connections.
@@ -147,8 +148,11 @@ class Outway(Gateway):
     def _forget_table(self) -> None:
         self._table = None
 
-    def _renewed(self) -> None:
-        """Tokens are bound to our certificate, so from now on requests go over connections made with the new one."""
+    def _look_for_renewal(self) -> None:
+        """Tokens are bound to our certificate, so when that is new, requests go over connections made with it."""
+        if self._keypair.current is self._pair:
+            return
+        self._pair = self._keypair.current
         self._tls = self._keypair.client_context(self._tls.anchors)
         self._retired += self._pools.values()
         self._pools = {}
@@ -210,6 +214,7 @@ class Outway(Gateway):
         self, call: Call, facts: Facts, route: Route, token: Token, dress: _Dress, *, first_look: FirstLook | None
     ) -> bool:
         """Send it on; whether the inway refused the token."""
+        self._look_for_renewal()
         pool = self._pool(token.claims.audience, route.provider)
         head = call.head
         forwarded = request_head(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from stelsel.agreements.agreement import Agreement
@@ -35,7 +35,9 @@ class AgreementsPort(Protocol):
 class LedgerPort(Protocol):
     """The ledger of this peer."""
 
-    async def append(self, record: Record) -> int: ...
+    def append(self, record: Record) -> Awaitable[int]:
+        """The record's index, when it is durable. Raises a `Fault` at once or when awaited."""
+        ...
 
 
 async def write_down(ledger: LedgerPort, records: Sequence[Record], refusal: type[TransactionLogWriteError]) -> None:

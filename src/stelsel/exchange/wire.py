@@ -18,7 +18,9 @@ from stelsel.exchange import heads
 from stelsel.exchange.faults import HeadTooLarge
 from stelsel.exchange.heads import RequestHead, ResponseHead
 
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~]*)?")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = rb'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _LONGEST_CHUNK_LINE = 256

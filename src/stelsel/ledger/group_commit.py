@@ -1,13 +1,16 @@
 """Group commit: requests wait for their record to be on disk, and share the sync.
 
-While one batch is being synced in the writer thread, the next gathers in the event loop. The two meet twice a batch
-(a queue one way, `call_soon_threadsafe` the other), never once a record.
+Records gather in the event loop. The writer thread takes all that have gathered, makes them durable, tells the event
+loop, and takes what gathered meanwhile; it meets the event loop once a batch, never once a record. When records come
+faster than `gather` seconds after one another, it lets that much time pass between two batches: a sync costs the same
+for one record as for a hundred, and the processor is shared with those who wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from queue import SimpleQueue
 
@@ -19,33 +22,42 @@ from stelsel.ledger.numbers import Item
 _log = logger("ledger")
 
 _Waiting = tuple[Item, "asyncio.Future[int]", float]
+_Batch = list[_Waiting]
 
 _NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder"
 
 
 class GroupCommit:
-    """Appends to a journal from one event loop. `deadline` in seconds."""
+    """Appends to a journal from one event loop. `deadline` and `gather` in seconds."""
 
-    def __init__(self, journal: Journal, *, batch_records: int, waiting_records: int, deadline: float) -> None:
+    def __init__(
+        self, journal: Journal, *, batch_records: int, waiting_records: int, deadline: float, gather: float = 0.0
+    ) -> None:
         self._journal = journal
         self._batch_records = batch_records
         self._waiting_records = waiting_records
         self._deadline = deadline
+        self._gather = gather
         self._gathering: deque[_Waiting] = deque()
-        self._writing: list[_Waiting] | None = None
-        self._queue: SimpleQueue[list[Item] | None] = SimpleQueue()
+        """The event loop adds, the writer thread takes."""
+        self._writing: _Batch = []
+        self._unfinished = 0
+        """Records of which the event loop does not know yet what became of them."""
+        self._asleep = True
+        """Whether the writer thread waits to be woken."""
+        self._waking = False
+        self._wake: SimpleQueue[bool] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
-        self._scheduled = False
         self._refusing = False
         self._timer: asyncio.TimerHandle | None = None
-        self._thread = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
 
     def start(self) -> None:
         """Begin, in the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._idle.set()
-        self._thread.start()
+        self._writer.start()
 
     async def stop(self) -> bool:
         """Let what was accepted be written, within the deadline, and end the writer thread.
@@ -61,11 +73,11 @@ class GroupCommit:
         self._loop = None
         if self._timer is not None:
             self._timer.cancel()
-        self._fail(self._gathering, LedgerUnavailable("the ledger is closing", next_step=_NEXT_STEP))
+        self._fail(list(self._gathering), LedgerUnavailable("the ledger is closing", next_step=_NEXT_STEP))
         self._gathering.clear()
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join, self._deadline)
-        return not self._thread.is_alive()
+        self._wake.put(False)
+        await asyncio.to_thread(self._writer.join, self._deadline)
+        return not self._writer.is_alive()
 
     @property
     def refusing(self) -> bool:
@@ -84,49 +96,67 @@ class GroupCommit:
         if len(self._gathering) >= self._waiting_records:
             raise LedgerUnavailable("too many records wait for the disk", next_step=_NEXT_STEP)
         future = loop.create_future()
+        if not self._unfinished:
+            self._idle.clear()
+        self._unfinished += 1
         self._gathering.append((item, future, loop.time() + self._deadline))
-        if self._writing is None and not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._hand_over)  # whatever arrives in this turn of the loop goes along
+        if self._asleep and not self._waking:
+            self._waking = True
+            loop.call_soon(self._rouse)  # whatever arrives in this turn of the loop goes along
         if self._timer is None:
             self._timer = loop.call_later(self._deadline, self._expire)
         return future
 
-    def _hand_over(self) -> None:
-        self._scheduled = False
-        batch: list[_Waiting] = []
-        while self._gathering and len(batch) < self._batch_records:
-            waiting = self._gathering.popleft()
-            if not waiting[1].done():  # the caller went away: not written yet, so not needed
-                batch.append(waiting)
-        if not batch:
-            self._idle.set()
-            return
-        self._idle.clear()
-        self._writing = batch
-        self._queue.put([item for item, _, _ in batch])
+    def _rouse(self) -> None:
+        self._waking = False
+        self._wake.put(True)
+
+    # --- the writer thread ---
 
     def _write(self) -> None:
-        """The writer thread."""
-        while (batch := self._queue.get()) is not None:
-            first, error = 0, None
-            try:
-                first = self._journal.append(batch)
-            except LedgerUnavailable as fault:
-                error = fault
-            except Exception as mistake:  # noqa: BLE001 - whatever it is, nobody may be told that it was recorded
-                error = LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=_NEXT_STEP)
-            loop = self._loop
-            if loop is None:
-                return
-            try:
-                loop.call_soon_threadsafe(self._written, first, error)
-            except RuntimeError:  # the loop was closed under us; nobody waits any more
+        last = 0.0
+        while True:
+            if not self._gathering:
+                self._asleep = True
+                if not self._gathering and not self._wake.get():
+                    return
+                self._asleep = False
+            ahead = last + self._gather - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
+            last = time.monotonic()
+            if not self._write_batch():
                 return
 
-    def _written(self, first: int, error: LedgerUnavailable | None) -> None:
-        batch, self._writing = self._writing or [], None
-        if self._refusing != (error is not None):  # an alarm when it begins and when it ends, not for every request
+    def _write_batch(self) -> bool:
+        """Write what has gathered; False when nobody is there any more to hear of it."""
+        taken: _Batch = []
+        gathering = self._gathering
+        while gathering and len(taken) < self._batch_records:
+            taken.append(gathering.popleft())
+        # Of those who went away meanwhile nothing is written yet, so nothing is needed.
+        batch = self._writing = [waiting for waiting in taken if not waiting[1].done()]
+        first, error = 0, None
+        try:
+            if batch:
+                first = self._journal.append([item for item, _, _ in batch])
+        except LedgerUnavailable as fault:
+            error = fault
+        except Exception as mistake:  # noqa: BLE001 - whatever it is, nobody may be told that it was recorded
+            error = LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=_NEXT_STEP)
+        loop = self._loop
+        if loop is None:
+            return False
+        try:
+            loop.call_soon_threadsafe(self._written, batch, len(taken), first, error)
+        except RuntimeError:  # the loop was closed under us; nobody waits any more
+            return False
+        return True
+
+    # --- the event loop ---
+
+    def _written(self, batch: _Batch, taken: int, first: int, error: LedgerUnavailable | None) -> None:
+        if batch and self._refusing != (error is not None):  # an alarm when it begins and ends, not for every request
             self._refusing = not self._refusing
             if error is not None:
                 _log.error("ledger refuses", reason=error.detail)
@@ -138,7 +168,9 @@ class GroupCommit:
             for index, (_, future, _) in enumerate(batch, first):
                 if not future.done():
                     future.set_result(index)
-        self._hand_over()
+        self._unfinished -= taken
+        if not self._unfinished:
+            self._idle.set()
 
     def _expire(self) -> None:
         """Refuse what has waited too long. One timer serves all that wait."""
@@ -149,7 +181,7 @@ class GroupCommit:
         now = loop.time()
         late = LedgerUnavailable("the disk did not take the record in time", next_step=_NEXT_STEP)
         oldest = None
-        for waiting in (self._writing or (), self._gathering):
+        for waiting in (self._writing, list(self._gathering)):
             for _, future, due in waiting:
                 if future.done():
                     continue
@@ -161,7 +193,7 @@ class GroupCommit:
             self._timer = loop.call_later(max(oldest - now, 0.01), self._expire)
 
     @staticmethod
-    def _fail(waiting: deque[_Waiting] | list[_Waiting], error: LedgerUnavailable) -> None:
+    def _fail(waiting: _Batch, error: LedgerUnavailable) -> None:
         for _, future, _ in waiting:
             if not future.done():
                 future.set_exception(_again(error))

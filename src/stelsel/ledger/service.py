@@ -66,6 +66,7 @@ class Ledger:
             batch_records=settings.batch_records,
             waiting_records=settings.waiting_records,
             deadline=settings.deadline,
+            gather=settings.gather,
         )
         self._commit.start()
         self._opened.index.start(self._opened.journal)
@@ -107,14 +108,14 @@ class Ledger:
         """The peer's word for the ledger's key, see `checkpoint`."""
         return self._open_now().endorsement
 
-    async def append(self, record: Record) -> int:
+    def append(self, record: Record) -> asyncio.Future[int]:
         """Record it; gives its index, and only when it is durable.
 
         Raises `LedgerUnavailable`, within the deadline, when it cannot be; then nothing may be passed on. A request
         that was so refused may still turn out to be recorded (see `journal`), never the other way round.
         Raises `BadRequest` when the record has no canonical JSON or is too large.
         """
-        return await self.append_encoded(record.canonical(), record.subject)
+        return self.append_encoded(record.canonical(), record.subject)
 
     def append_encoded(self, data: bytes, subject: str) -> asyncio.Future[int]:
         """As `append`, of a record's canonical bytes and the subject reference in it. What is known now is raised."""
