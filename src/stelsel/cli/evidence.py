@@ -14,7 +14,8 @@ from stelsel.base.clock import moment
 from stelsel.base.errors import BadRequest, ConfigurationFault, Unavailable
 from stelsel.cli import output
 from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, control_of, settings_of
-from stelsel.ledger.receipts import write
+from stelsel.ledger import receipts
+from stelsel.ledger import tlog_proof as proofs
 
 
 def ask(
@@ -86,6 +87,9 @@ def log(
     service: Annotated[str | None, Parameter(help="Only this service.")] = None,
     limit: Annotated[int, Parameter(help="At most so many records.")] = 25,
     receipt: Annotated[int | None, Parameter(help="Print the receipt of the record with this number.")] = None,
+    tlog_proof: Annotated[
+        bool, Parameter(negative=(), help="With --receipt: in the form of C2SP tlog-proof instead of JSON.")
+    ] = False,
     node: NodeFile = DEFAULT_NODE,
     json: AsJson = False,
 ) -> None:
@@ -95,7 +99,8 @@ def log(
     """
     control = control_of(node)
     if receipt is not None:
-        sys.stdout.write(write(control.get(f"/receipts/{receipt}")).decode())
+        proof = control.get(f"/receipts/{receipt}")
+        sys.stdout.write((proofs.write(proof) if tlog_proof else receipts.write(proof)).decode())
         return
     query: dict[str, Any] = {
         "transaction_id": transaction,

@@ -14,8 +14,9 @@ from stelsel.cli import output
 from stelsel.cli.evidence import log
 from stelsel.cli.options import DEFAULT_NODE, AsJson, NodeFile, control_of
 
-app = App(name="log", help="Show what the ledger holds; `log reconcile`: compare it with the logs of counterparties.")
+app = App(name="log", help="Show what the ledger holds; `log reconcile`, `log audit`: compare it.")
 app.default(log)
+app.command("stelsel.cli.audit:audit")
 
 _AGO = re.compile(r"([0-9]{1,5})([dh])")
 _UNITS = {"d": 86_400, "h": 3600}

@@ -15,7 +15,6 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from stelsel.base.clock import moment
-from stelsel.base.errors import Fault
 from stelsel.ledger.checkpoint import SignedCheckpoint
 from stelsel.ledger.commitment import commitment, sealed
 from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable, ProofInvalid
@@ -197,7 +196,7 @@ def examine(
                 continue
             findings.add("record", tree.size, fault.detail, fault.next_step)
             break
-        except (ValueError, TypeError, KeyError, StopIteration, Fault):
+        except (ValueError, TypeError, KeyError, StopIteration, ProofInvalid):
             findings.add("record", tree.size, f"record {tree.size} cannot be read as one", _RESTORE)
             break
         tiles += _compare_tiles(tree.full, stored, findings)

@@ -21,7 +21,7 @@ from stelsel.ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash
 from stelsel.ledger.receipts import unhex
 from stelsel.ledger.record import Record
 
-_LONGEST_LINE = 64 * 1024
+LONGEST_LINE = 64 * 1024
 
 
 def line(record: Record, seal: bytes) -> bytes:
@@ -59,8 +59,19 @@ def verify_counted(
         raise ProofInvalid("the evidence is not what the ledger signed")
 
 
+def read_line(text: bytes) -> tuple[bytes, bytes]:
+    """(canonical counted part, seal) of a line of evidence. Raises `ProofInvalid`."""
+    counted, seal = _parse(text)
+    return canonical(counted), seal
+
+
 def _read(text: bytes) -> tuple[dict[str, Any], bytes]:
-    if len(text) > _LONGEST_LINE:
+    counted, seal = _parse(text)
+    return counted, leaf_hash(commitment(canonical(counted), seal))
+
+
+def _parse(text: bytes) -> tuple[dict[str, Any], bytes]:
+    if len(text) > LONGEST_LINE:
         raise ProofInvalid("a line of the evidence is too long")
     try:
         value = parse_object(text)
@@ -69,4 +80,4 @@ def _read(text: bytes) -> tuple[dict[str, Any], bytes]:
     counted = value.get("counted")
     if set(value) != {"counted", "sealed"} or not isinstance(counted, dict):
         raise ProofInvalid("a line of the evidence is not what it should be")
-    return counted, leaf_hash(commitment(canonical(counted), unhex(value["sealed"])))
+    return counted, unhex(value["sealed"])
