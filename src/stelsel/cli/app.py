@@ -25,6 +25,8 @@ app.command(agreement)
 # Named by where they are, so that a command loads what it needs itself and no more.
 for _where in ("nodes:run", "nodes:init", "nodes:demo"):
     app.command(f"stelsel.cli.{_where}")
+for _where in ("upkeep:status", "upkeep:reload", "upkeep:restart"):
+    app.command(f"stelsel.cli.{_where}")
 for _where in ("agreements:peers", "agreements:services"):
     app.command(f"stelsel.cli.{_where}")
 for _where in ("evidence:ask", "evidence:explain", "proofs:verify"):
