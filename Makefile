@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEOPLE ?= 10000
 RUNS ?= 2000
+FUZZ ?= 600
 KILLS ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
@@ -33,7 +34,10 @@ lint: $(VENV)/ready-dev ## formatting, style, types, and the order of the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fuzz: $(VENV)/ready-dev ## live 2,000 lives of contracts between three peers over a bad network (RUNS=2000)
+fuzz: $(VENV)/ready-dev ## contracts over a bad network (RUNS=2000 lives), and any bytes into the readers of HTTP (FUZZ=600 seconds)
+	@$(BIN)/pip install --quiet --only-binary=:all: --require-hashes --requirement requirements-fuzz.lock \
+	  || echo "atheris has no wheel for this machine: the readers get mistakes by chance instead"
+	$(BIN)/python tools/fuzz_wire.py --seconds $(FUZZ) --keep tests/exchange/corpus/fuzz
 	STELSEL_FUZZ=$(RUNS) $(BIN)/pytest -q --show-capture=no tests/agreements/test_fsc_state_machine.py
 
 bench: $(VENV)/ready-dev ## measure, into bench/out/*.json
@@ -50,6 +54,8 @@ lock: $(VENV)/ready-dev ## renew the lock files
 	  --extra all --group build pyproject.toml --output-file requirements.lock --upgrade
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra all --group dev pyproject.toml --output-file requirements-dev.lock --upgrade
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --group pyproject.toml:fuzz --output-file requirements-fuzz.lock --upgrade
 
 format: $(VENV)/ready-dev ## lay the code out
 	$(BIN)/ruff format .
