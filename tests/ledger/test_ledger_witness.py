@@ -292,7 +292,7 @@ def test_whatever_a_ledger_tries_all_that_is_cosigned_is_one_history(key: Ledger
             seen = log.head()
             cosigned.append((seen, list(log.leaves)))
         elif seen is not None:
-            shown = contradiction(seen, log.head(2), proof if old == known else ())
+            shown = contradiction(seen, log.head(1000), proof if old == known else ())
             if shown is not None and shown[0] == FORK:  # nobody is accused who told one history
                 assert log.leaves[: seen.size] != cosigned[-1][1]
             if shown is not None and shown[0] == ROLLBACK:
@@ -326,8 +326,8 @@ def test_a_fork_is_shown_by_the_proof_that_its_own_ledger_gives() -> None:
     assert contradiction(second, first, ()) is None or second.size > first.size
     small = Log()
     small.grow(2)
-    assert contradiction(log.head(5), small.head(6), ()) == (ROLLBACK, b"")
-    assert contradiction(log.head(5), small.head(5), ()) is None
+    assert contradiction(log.head(5), small.head(306), ()) == (ROLLBACK, b"")
+    assert contradiction(log.head(5), small.head(305), ()) is None  # clocks of hosts of one ledger may differ so much
 
 
 def test_an_empty_tree_and_one_leaf_have_the_roots_of_rfc_6962() -> None:

@@ -10,8 +10,8 @@ other:
     beginning            base64: the root that the tree of `second` had at the size of `first`, or ""
 
 `fork`: the tree behind `second` had, at the size of `first`, the root `beginning`, as the proof shows, and `first` says
-another. With equal sizes no proof is needed. `rollback`: `second` is later and smaller, so records are gone; that holds
-as far as the ledger's clock was not set back between the two.
+another. With equal sizes no proof is needed. `rollback`: `second` is smaller, and later by more than the clocks of the
+hosts of one ledger may differ, so records are gone; that holds as far as no clock was set back between the two.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stelsel.base.canonical import canonical, parse_object
 from stelsel.base.certificates import TrustAnchors
 from stelsel.base.errors import BadRequest
 from stelsel.ledger.checkpoint import TreeHead, VerifiedCheckpoint, verify_checkpoint
-from stelsel.ledger.endorsement import Endorsement
+from stelsel.ledger.endorsement import CLOCK_SKEW, Endorsement
 from stelsel.ledger.faults import ProofInvalid
 from stelsel.ledger.merkle import beginning_of, verify_consistency
 from stelsel.ledger.note import base64_of, unbase64
@@ -70,8 +70,9 @@ def contradiction(
     if first.size == second.size:
         return (FORK, second.root) if first.root != second.root else None
     if second.size < first.size:
-        later = first.time is not None and second.time is not None and second.time > first.time
-        return (ROLLBACK, b"") if later else None
+        if first.time is None or second.time is None:
+            return None
+        return (ROLLBACK, b"") if second.time > first.time + CLOCK_SKEW else None
     try:
         if beginning:
             verify_consistency(first.size, second.size, beginning, second.root, proof)
@@ -129,7 +130,7 @@ def verify(document: dict[str, Any], anchors: TrustAnchors | None, now: float) -
         raise ProofInvalid("the checkpoints are of two different ledgers")
     beginning = unbase64(document["beginning"])
     if kind == ROLLBACK:
-        shown = second.size < first.size and second.time > first.time and not (proof or beginning)
+        shown = second.size < first.size and second.time > first.time + CLOCK_SKEW and not (proof or beginning)
     elif first.size == second.size:
         shown = first.root != second.root == beginning and not proof
     else:

@@ -17,7 +17,7 @@ import httpx
 from stelsel.base.canonical import parse_object
 from stelsel.base.certificates import TrustAnchors
 from stelsel.base.clock import Clock
-from stelsel.base.errors import BadGateway, Conflict, Fault
+from stelsel.base.errors import BadGateway, Conflict, Fault, NotFound
 from stelsel.base.log import logger
 from stelsel.base.text import inert
 from stelsel.ledger import tlog_api, witness_api
@@ -230,13 +230,14 @@ class Witnessing:
             own = VerifierKey(checkpoint.origin, ED25519, self._ledger.public_key)
             if status != 200 or theirs.origin != checkpoint.origin or not is_signed_by(note, own):
                 return BadGateway("the witness refuses, and shows no checkpoint of this ledger that says why")
-            if theirs.size <= checkpoint.size and theirs.root == await self._ledger.root_at(theirs.size):
-                self._sizes[peer] = theirs.size
-                return BadGateway("the witness refuses a checkpoint that continues the one it knows")
         except (ProofInvalid, UnicodeDecodeError):
             return BadGateway("the witness refuses, and what it shows cannot be read")
-        if theirs.size > checkpoint.size and theirs.size <= self._ledger.size:
-            return BadGateway("the witness knows a newer checkpoint; it is asked again later")
+        with suppress(NotFound):  # the ledger never was that large: the other history was
+            if theirs.root == await self._ledger.root_at(theirs.size):
+                self._sizes[peer] = theirs.size
+                if theirs.size > checkpoint.size:  # another host of this ledger was first
+                    return BadGateway("the witness knows a newer checkpoint; it is asked again later")
+                return BadGateway("the witness refuses a checkpoint that continues the one it knows")
         await self._ledger.keep_witnessed(theirs.text)
         return Contradicted(
             f"it holds a checkpoint of {theirs.size} records that this ledger signed and does not continue",
