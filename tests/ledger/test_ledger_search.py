@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
-from stelsel.ledger import index, search
+from stelsel.ledger import blocks, index, intake, search
 from stelsel.ledger.query import Entry, LogQuery, Query
 from stelsel.ledger.record import Record
 from stelsel.ledger.service import Ledger
@@ -95,11 +96,16 @@ def some(chance: random.Random, *values: str) -> tuple[str, ...]:
     return tuple(chance.sample(values, chance.choice((0, 0, 1, 2))))
 
 
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (blocks, index, intake, search):
+        monkeypatch.setattr(module, "BLOCK", 8)
+        monkeypatch.setattr(module, "RUN", 4)
+
+
 def test_a_search_finds_what_going_through_every_record_finds(
     new_ledger: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "BLOCK", 8)
-    monkeypatch.setattr(search, "BLOCK", 8)
+    small_blocks(monkeypatch)
     chance = random.Random(2026)
 
     def moment() -> int | None:
@@ -142,6 +148,46 @@ def test_a_search_finds_what_going_through_every_record_finds(
                 **place,
             )
             assert await ledger.transactions(log_query) == plainly_told(entries, log_query), log_query
+        await ledger.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_search_for_what_is_seldom_looks_into_few_blocks(
+    new_ledger: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_blocks(monkeypatch)
+    looked: list[int] = []
+
+    def load(connection: sqlite3.Connection, number: int) -> blocks.Block | None:
+        looked.append(number)
+        return intake.load_block(connection, number)
+
+    monkeypatch.setattr(search, "load_block", load)
+    chance = random.Random(7)
+
+    async def scenario() -> None:
+        ledger = new_ledger()
+        await ledger.start()
+        for number in range(300):
+            record = made_up(chance, number)._replace(subject="many", trace_id=f"{number:032x}", consumer=PEERS[1])
+            if number in (20, 150, 290):
+                record = record._replace(subject="few", consumer=PEERS[4], transaction_id=f"only-{number}")
+            await ledger.append(record)
+        for query, few in (
+            (Query(subject="few"), [290, 150, 20]),
+            (Query(subject="few", limit=1), [290]),
+            (Query(subject="few", after_index=150, descending=False), [290]),
+            (Query(trace_id=f"{77:032x}"), [77]),
+            (Query(transaction_id="only-150"), [150]),
+            (Query(after_ms=230_000, before_ms=240_000, limit=5, subject="few"), []),
+        ):
+            looked.clear()
+            assert [entry.index for entry in await ledger.find(query)] == few
+            assert len(looked) <= len(few) + 1
+        looked.clear()
+        assert len(await ledger.find(Query(peer=PEERS[4], limit=1))) == 1
+        assert len(looked) <= 3
         await ledger.stop()
 
     asyncio.run(scenario())

@@ -94,26 +94,6 @@ def test_an_exchange_can_be_seen_without_the_others_in_it(new_ledger: NewLedger,
     asyncio.run(run())
 
 
-def test_a_search_by_resident_does_not_read_the_whole_index(
-    new_ledger: NewLedger, record: NewRecord, tmp_path: Path
-) -> None:
-    async def run() -> None:
-        ledger = new_ledger()
-        await ledger.start()
-        await ledger.append(record(subject="one"))
-        await ledger.checkpoint()
-        await ledger.stop()
-
-    asyncio.run(run())
-    with sqlite3.connect(tmp_path / "ledger" / "index.sqlite") as connection:
-        plan = connection.execute(
-            "EXPLAIN QUERY PLAN SELECT idx FROM entries WHERE subject = ? AND idx < ? ORDER BY idx DESC LIMIT 5",
-            ("one", 9),
-        ).fetchall()
-    connection.close()
-    assert [row[3] for row in plan] == ["SEARCH entries USING COVERING INDEX entries_subject (subject=? AND rowid<?)"]
-
-
 def test_a_record_that_cannot_be_written_down_is_refused_alone(new_ledger: NewLedger, record: NewRecord) -> None:
     async def run() -> None:
         ledger = new_ledger()

@@ -9,106 +9,96 @@ of it everything is looked up.
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+import struct
+from typing import Any
 
 from stelsel.ledger.record import Record
 
 _PARENT, _SPAN, _SUBJECT = b',"parent_span_id":"', b',"span_id":"', b',"subject":"'
-_SEQUENCE, _TIME, _TRACE, _TRANSACTION = b',"subject_sequence":', b',"time":', b',"trace_id":"', b',"transaction_id":"'
+_SEQUENCE, _TIME, _TRACE, _TRANSACTION = b',"subject_sequence":', b',"time":', b',"trace_id":"', b'","transaction_id":"'
+_TAIL = struct.Struct("8s13s13s32s20s36s2s")
+"""How a record usually ends: time, trace id and transaction id of the length that they should have."""
+_SEPARATORS = (_TIME, _TRACE, _TRANSACTION, b'"}')
 _HOUR = 3_600_000
 _MAXIMUM_KINDS = 4096
 
+Glance = tuple["Kind", int, bytes, bytes, bytes]
+"""Kind, time (ms), trace id, transaction id, subject (empty: nobody): UTF-8, without the escapes of JSON."""
 
-class Kind(NamedTuple):
+
+class Kind:
     """What all records of a kind have in common, as far as it is searched for or counted."""
 
-    relation: tuple[str, str, str, str, str, str]
-    """Grant hash, service, consumer, provider, consumer's delegator, provider's delegator."""
-    incoming: bool
-    logged: bool
-    """Whether a transaction log tells of it: a request under an agreement, of which all names are known.
+    __slots__ = ("_after", "_before", "_counted", "_hour", "incoming", "logged", "relation")
 
-    What was refused without any agreement has no grant hash, which every log record must have (FSC Logging 1.1.0).
-    """
-    counted: tuple[bytes, bytes]
-    """The canonical counted part, before and after the hour."""
+    def __init__(self, record: Record) -> None:
+        """The kind of this record."""
+        self.relation = (
+            record.grant_hash,
+            record.service,
+            record.consumer,
+            record.provider,
+            record.consumer_delegator or "",
+            record.provider_delegator or "",
+        )
+        self.incoming = record.direction == "incoming"
+        self.logged = record.event == "request" and all(self.relation[:4])
+        """Whether a transaction log tells of it: a request under an agreement, of which all names are known.
+
+        What was refused without any agreement has no grant hash, which every log record must have (FSC Logging 1.1.0).
+        """
+        self._hour, self._counted = record.time // _HOUR, record.canonical_counted()
+        self._before, _, self._after = self._counted.partition(b'%d,"processing_activity"' % self._hour)
 
     def counted_at(self, time: int) -> bytes:
         """The canonical counted part (`Record.canonical_counted`) of a record of this kind, made at this time (ms)."""
-        before, after = self.counted
-        return b"%b%d%b" % (before, time // _HOUR, after)
-
-
-def kind_of(record: Record) -> Kind:
-    """The kind of a record."""
-    relation = (
-        record.grant_hash,
-        record.service,
-        record.consumer,
-        record.provider,
-        record.consumer_delegator or "",
-        record.provider_delegator or "",
-    )
-    hour = b',"hour":%d,' % (record.time // _HOUR)
-    before, _, after = record.canonical_counted().partition(hour)
-    logged = record.event == "request" and all(relation[:4])
-    return Kind(relation, record.direction == "incoming", logged, (before + b',"hour":', b"," + after))
-
-
-class Glance(NamedTuple):
-    """What differs from record to record, as far as it is searched for, and the kind."""
-
-    kind: Kind
-    time: int
-    trace_id: bytes
-    transaction_id: bytes
-    subject: bytes
-    """Empty when it names nobody. Ids and subject: UTF-8, as in the JSON string, without the escapes of JSON."""
+        hour = time // _HOUR
+        if hour != self._hour:
+            self._counted = b'%b%d,"processing_activity"%b' % (self._before, hour, self._after)
+            self._hour = hour
+        return self._counted
 
 
 class Glances:
     """Glances at records, with a memory for kinds. For one thread."""
 
     def __init__(self) -> None:
-        self._kinds: dict[tuple[bytes, bytes], Kind] = {}
+        self._kinds: dict[bytes | tuple[bytes, bytes], Kind] = {}
 
     def at(self, record: bytes) -> Glance:
         """The glance at a canonical record. Raises `ValueError` when it is not one."""
-        if b"\\" in record:
+        end = len(record) - _TAIL.size
+        span = record.rfind(_SPAN, 0, end)
+        if span < 0 or b"\\" in record:
             return self._whole(record)
-        time = record.rfind(_TIME)
-        trace = record.find(_TRACE, time)
-        transaction = record.find(_TRANSACTION, trace)
-        span = record.rfind(_SPAN, 0, time)
-        if min(time, trace, transaction, span) < 0:
+        before_time, time, before_trace, trace, before_transaction, transaction, last = _TAIL.unpack_from(record, end)
+        if (before_time, before_trace, before_transaction, last) != _SEPARATORS:
             return self._whole(record)
-        subject = record.find(_SUBJECT, span, time)
+        subject = b""
+        start = record.find(_SUBJECT, span, end)
+        if start >= 0:
+            start += len(_SUBJECT)
+            subject = record[start : record.index(b'"', start)]
         parent = record.find(_PARENT, 0, span)
         if parent < 0:
-            key = (record[:span], b"")
+            key: bytes | tuple[bytes, bytes] = record[:span]
         else:
-            key = (record[:parent], record[record.index(b'"', parent + len(_PARENT)) : span])
+            key = record[:parent], record[record.index(b'"', parent + len(_PARENT)) : span]
         kind = self._kinds.get(key) or self._new_kind(key, record)
-        return Glance(
-            kind,
-            int(record[time + len(_TIME) : trace]),
-            record[trace + len(_TRACE) : transaction - 1],
-            record[transaction + len(_TRANSACTION) : -2],
-            b"" if subject < 0 else record[subject + len(_SUBJECT) : record.index(b'"', subject + len(_SUBJECT))],
-        )
+        return kind, int(time), trace, transaction, subject
 
-    def _new_kind(self, key: tuple[bytes, bytes], record: bytes) -> Kind:
+    def _new_kind(self, key: bytes | tuple[bytes, bytes], record: bytes) -> Kind:
         if len(self._kinds) >= _MAXIMUM_KINDS:
             self._kinds.clear()
-        kind = self._kinds[key] = kind_of(_read(record))
+        kind = self._kinds[key] = Kind(_read(record))
         return kind
 
     def _whole(self, data: bytes) -> Glance:
-        """Where characters are escaped, or members are missing that every record of an exchange has."""
+        """Where characters are escaped, or members are missing or longer than those of any real exchange."""
         record = _read(data)
         texts = (record.trace_id, record.transaction_id, record.subject)
         trace, transaction, subject = (text.encode("utf-8", "surrogatepass") for text in texts)
-        return Glance(kind_of(record), record.time, trace, transaction, subject)
+        return Kind(record), record.time, trace, transaction, subject
 
 
 def time_of(record: bytes) -> int:

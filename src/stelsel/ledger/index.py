@@ -6,60 +6,41 @@ past and catches up. It may lag behind the journal; whoever asks waits until it 
 
 Who asked what of whom under which grant is a *relation*; millions of records have some thousands of them. A search by
 peer, grant or service finds its relations first and then goes through their records in order (see `search`). For a
-search by time each *block* of records keeps its earliest and latest moment, since clocks can be set back.
+search by time each *block* of records keeps its earliest and latest moment, since clocks can be set back. How rows are
+made of records is in `intake`.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from stelsel.base.errors import ConfigurationFault
 from stelsel.base.log import logger
-from stelsel.ledger.commitment import commitment, sealed
+from stelsel.ledger.blocks import BLOCK, ERASED, RUN, Block
 from stelsel.ledger.faults import LedgerUnavailable
-from stelsel.ledger.journal import Journal, Line, Position
-from stelsel.ledger.merkle import Tiles, leaf_hash
+from stelsel.ledger.glance import Glances
+from stelsel.ledger.intake import SCHEMA, Intake, complete_run, load_block, take_again
+from stelsel.ledger.journal import Journal, Position
+from stelsel.ledger.merkle import Tiles
 from stelsel.ledger.query import LogQuery, Query
-from stelsel.ledger.record import Record
-from stelsel.ledger.search import BLOCK, find, transactions
+from stelsel.ledger.search import Place, find, transactions
 
 _log = logger("ledger")
 
-_VERSION = 3
-_SLICE = 64
-"""Records handled before the event loop gets a turn; see `_breathe`."""
-_ROUND = 4096
+_VERSION = 4
+_ROUND = 8192
 """Records in one transaction, at most."""
 _RETRY = 1.0
-
-_SCHEMA = """
-CREATE TABLE relations (
-    id INTEGER PRIMARY KEY, grant_hash TEXT NOT NULL, service TEXT NOT NULL, consumer TEXT NOT NULL,
-    provider TEXT NOT NULL, consumer_delegator TEXT NOT NULL, provider_delegator TEXT NOT NULL,
-    UNIQUE (grant_hash, service, consumer, provider, consumer_delegator, provider_delegator));
-CREATE INDEX relations_consumer ON relations (consumer);
-CREATE INDEX relations_provider ON relations (provider);
-CREATE TABLE entries (
-    idx INTEGER PRIMARY KEY, segment INTEGER NOT NULL, place INTEGER NOT NULL, time INTEGER NOT NULL,
-    transaction_id TEXT NOT NULL, trace_id TEXT NOT NULL, relation INTEGER NOT NULL, incoming INTEGER NOT NULL,
-    logged INTEGER NOT NULL, subject TEXT);
-CREATE INDEX entries_relation ON entries (relation);
-CREATE INDEX entries_transaction ON entries (transaction_id);
-CREATE INDEX entries_trace ON entries (trace_id);
-CREATE INDEX entries_subject ON entries (subject) WHERE subject IS NOT NULL;
-CREATE TABLE blocks (number INTEGER PRIMARY KEY, earliest INTEGER NOT NULL, latest INTEGER NOT NULL);
-CREATE TABLE tiles (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL,
-    PRIMARY KEY (level, number)) WITHOUT ROWID;
-CREATE TABLE progress (
-    one INTEGER PRIMARY KEY, size INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL);
-"""
+_MANY = 1 << 62
+_CHECKPOINT = 4000
+"""Pages of SQLite's log after which it goes to the file: the right edge of every index is then written once."""
 
 
 class Index:
@@ -70,17 +51,17 @@ class Index:
         self._path = path
         self._pause = pause
         self._connection = self._open()
-        self._relations: dict[tuple[str, ...], int] = {
-            tuple(names): number for number, *names in self._connection.execute("SELECT * FROM relations")
-        }
-        row = self._connection.execute("SELECT size, segment, place FROM progress").fetchone()
-        self.size = 0
+        row = self._connection.execute("SELECT size, segment, place, generation, runs FROM progress").fetchone()
+        size, segment, place, generation, runs = row or (0, 0, 0, 0, 0)
+        self.size = int(size)
         """How many records the index and the tree hold."""
-        self._position: Position | None = None
-        if row is not None:
-            self.size = int(row[0])
-            self._position = Position(*row)
+        self._position = Position(size, segment, place, generation) if row else None
+        self._runs = int(runs)
+        self._glances = Glances()
         self._tiles = Tiles(self.size, self._load_tile)
+        self._intake = Intake(self._connection, self._tiles, self._glances)
+        self._erased: list[tuple[int, int]] = [(0, 0)]
+        """Ranges in which the journal erased records since they were taken in; at the start nobody knows."""
         self._journal: Journal | None = None
         self._changed = threading.Condition()
         self._wanted = 0
@@ -111,6 +92,16 @@ class Index:
             if not self._changed.wait_for(lambda: self.size >= size or self._stopping, deadline) or self.size < size:
                 raise LedgerUnavailable(
                     "the search index is still being built", next_step="try again in a moment; nothing is lost"
+                )
+
+    def erased(self, start: int, stop: int, deadline: float) -> None:
+        """The journal erased some of the records start..stop-1: forget them. Raises `LedgerUnavailable` if it lasts."""
+        with self._changed:
+            self._erased.append((start, stop))
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: not self._erased or self._stopping, deadline):
+                raise LedgerUnavailable(
+                    "the search index still forgets what was erased", next_step="it goes on by itself; nothing to do"
                 )
 
     @contextmanager
@@ -160,98 +151,90 @@ class Index:
                     self._changed.wait_for(lambda: self._stopping or self._urgent(), self._pause)
 
     def _urgent(self) -> bool:
-        return self._wanted > self.size
+        return self._wanted > self.size or len(self._erased) > 0
 
     def _round(self) -> bool:
         """Take in what the journal has more; gives whether there may be more still."""
         if self._journal is None:
             return False
+        if self._erased:
+            self._forget(self._journal, *self._erased[0])
+            del self._erased[0]
         start, stop = self.size, min(self._journal.size, self.size + _ROUND)
         if start == stop:
             return False
-        relations_before = dict(self._relations)
         connection = self._connection
         connection.execute("BEGIN")
         try:
             position = None
-            lines: list[Line] = []
-            for line in self._journal.lines(start, stop, self._position):
-                lines.append(line)
-                if len(lines) == _SLICE:
-                    self._take(lines)
-                    lines = []
-                    self._breathe()
-                position = line.after
-            self._take(lines)
+            for piece in self._journal.pieces(start, stop, self._position):
+                self._intake.take(piece)
+                self._breathe()
+                position = piece.after
             if position is None:
                 raise LedgerUnavailable("the journal gave no records")
+            self._intake.save()
             connection.executemany(
                 "INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)",
                 [(level, number, self._tiles.tile(level, number)) for level, number in sorted(self._tiles.changed)],
             )
             connection.execute(
-                "INSERT OR REPLACE INTO progress VALUES (1, ?, ?, ?)", (stop, position.segment, position.offset)
+                "INSERT OR REPLACE INTO progress VALUES (1, ?, ?, ?, ?, ?)",
+                (stop, position.segment, position.offset, position.generation, self._runs),
             )
             connection.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             self._tiles = Tiles(start, self._load_tile)
-            self._relations = relations_before
+            self._intake = Intake(connection, self._tiles, self._glances)
             raise
         self._tiles.saved()
         self._position = position
         self.size = stop
+        while (self._runs + 1) * RUN * BLOCK <= self.size:
+            with self._rolled_back():
+                connection.execute("BEGIN")
+                for _ in complete_run(connection, self._runs):
+                    self._breathe()
+                connection.execute("UPDATE progress SET runs = ?", (self._runs + 1,))
+                connection.execute("COMMIT")
+            self._runs += 1
         return stop < self._journal.size
+
+    def _forget(self, journal: Journal, start: int, stop: int) -> None:
+        """Forget the records of start..stop-1 that were erased, and of all segments that were written anew since."""
+        connection = self._connection
+        known = dict(connection.execute("SELECT segment, generation FROM segments ORDER BY segment"))
+        rewritten = {one: now for one, now in journal.generations().items() if known.get(one, now) != now}
+        starts = [*known, self.size]
+        ranges = [(one, next_one) for one, next_one in pairwise(starts) if one in rewritten]
+        if not rewritten and start < stop:
+            ranges = [(start, min(stop, self.size))]
+        for first, end in ranges:
+            for piece in journal.pieces(first, end):
+                with self._rolled_back():
+                    connection.execute("BEGIN")
+                    take_again(connection, piece)
+                    connection.execute("COMMIT")
+                self._breathe()
+            connection.execute("UPDATE segments SET generation = ? WHERE segment = ?", (rewritten.get(first, 0), first))
+        if ranges:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # SQLite's log still holds what was forgotten
+
+    @contextmanager
+    def _rolled_back(self) -> Iterator[None]:
+        """Whatever fails in here leaves no transaction open."""
+        try:
+            yield
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
 
     def _breathe(self) -> None:
         """Let the event loop have the interpreter: building the index is never urgent, answering always is."""
         time.sleep(0 if self._urgent() else 0.0002)
-
-    def _take(self, lines: list[Line]) -> None:
-        entries: list[tuple[Any, ...]] = []
-        blocks: dict[int, tuple[int, int]] = {}
-        for line in lines:
-            record = Record.from_json(json.loads(line.record))
-            self._tiles.append(leaf_hash(commitment(record.canonical_counted(), sealed(line.nonce, line.record))))
-            entries.append(
-                (
-                    line.position.index,
-                    line.position.segment,
-                    line.position.offset,
-                    record.time,
-                    record.transaction_id,
-                    record.trace_id,
-                    self._relation(record),
-                    record.direction == "incoming",
-                    _is_logged(record),
-                    record.subject or None,
-                )
-            )
-            number = line.position.index // BLOCK
-            earliest, latest = blocks.get(number, (record.time, record.time))
-            blocks[number] = (min(earliest, record.time), max(latest, record.time))
-        self._connection.executemany("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)", entries)
-        self._connection.executemany(
-            "INSERT INTO blocks VALUES (?, ?, ?) ON CONFLICT (number) DO UPDATE"
-            " SET earliest = min(earliest, excluded.earliest), latest = max(latest, excluded.latest)",
-            [(number, *moments) for number, moments in blocks.items()],
-        )
-
-    def _relation(self, record: Record) -> int:
-        names = (
-            record.grant_hash,
-            record.service,
-            record.consumer,
-            record.provider,
-            record.consumer_delegator or "",
-            record.provider_delegator or "",
-        )
-        number = self._relations.get(names)
-        if number is None:
-            cursor = self._connection.execute("INSERT INTO relations VALUES (NULL,?,?,?,?,?,?)", names)
-            number = self._relations[names] = int(cursor.lastrowid or 0)
-        return number
 
     def _load_tile(self, level: int, number: int) -> bytes:
         return _tile(self._connection, level, number)
@@ -270,25 +253,41 @@ class Reader:
 
     def position(self, index: int) -> Position | None:
         """Where this record is in the journal."""
-        row = self._connection.execute("SELECT idx, segment, place FROM entries WHERE idx = ?", (index,)).fetchone()
-        return Position(*row) if row else None
+        block = load_block(self._connection, index // BLOCK)
+        if block is None or index % BLOCK >= len(block) or block.flags[index % BLOCK] == ERASED:
+            return None
+        return self._positions([(index, block.places[index % BLOCK])])[0]
+
+    def due(self, before_ms: int) -> tuple[int, int, int]:
+        """(how many records were made before this moment, the first of them, the last plus one)."""
+        count, start, stop = 0, 0, 0
+        rows = self._connection.execute("SELECT block FROM moments WHERE earliest < ? ORDER BY block", (before_ms,))
+        for (number,) in rows.fetchall():
+            block = load_block(self._connection, number) or Block(number)
+            due = [
+                number * BLOCK + step
+                for step, (time, flags) in enumerate(zip(block.times, block.flags, strict=True))
+                if time < before_ms and flags != ERASED
+            ]
+            if due:
+                count, start, stop = count + len(due), start if count else due[0], due[-1] + 1
+        return count, start, stop
 
     def find(self, query: Query) -> list[Position]:
         """Where the records are that meet the query, in its order."""
-        return find(self._connection, query)
+        return self._positions(find(self._connection, query))
 
     def transactions(self, query: LogQuery) -> list[Position]:
         """The requests of which a transaction log tells, one for each transaction and direction."""
-        return transactions(self._connection, query)
+        return self._positions(transactions(self._connection, query))
 
-
-def _is_logged(record: Record) -> bool:
-    """Whether a transaction log tells of it: a request under an agreement, of which all names are known.
-
-    What was refused without any agreement has no grant hash, which every log record must have (FSC Logging 1.1.0).
-    """
-    names = (record.grant_hash, record.service, record.consumer, record.provider)
-    return record.event == "request" and all(names)
+    def _positions(self, found: list[Place]) -> list[Position]:
+        segments = self._connection.execute("SELECT segment, generation FROM segments ORDER BY segment").fetchall()
+        result = []
+        for index, place in found:
+            segment, generation = segments[bisect_right(segments, (index, _MANY)) - 1]
+            result.append(Position(index, segment, place, generation))
+        return result
 
 
 def _tile(connection: sqlite3.Connection, level: int, number: int) -> bytes:
@@ -301,10 +300,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
+        connection.execute("PRAGMA secure_delete=ON")  # what is forgotten is not left in free pages
+        connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA synchronous=NORMAL")  # it can be rebuilt; the journal cannot
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
         elif version != _VERSION:
             raise sqlite3.DatabaseError("made by another version")
         connection.execute("SELECT count(*) FROM relations, blocks, progress").fetchone()

@@ -29,10 +29,12 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from zlib import crc32
@@ -63,6 +65,8 @@ _log = logger("ledger")
 
 _PIECE = 256
 """Records in a piece, at most."""
+_RECENT = 1 << 13
+"""Records that are kept in memory after they were appended, at most; a batch may add to it for a moment."""
 _FLUSHED = 1 << 18
 """Records after which the numbers are brought to disk: so many are read again when the machine was started anew."""
 _NEXT_STEP = "make the ledger's folder writable and give it room; recording then goes on by itself"
@@ -184,6 +188,8 @@ class SegmentJournal:
         self._last_offset = 0
         self._turn = threading.Lock()
         self._flushed = 0
+        self._recent: deque[tuple[int, int, int, list[tuple[bytes, bytes]]]] = deque()
+        self._recent_count = 0
         try:
             if not known:
                 _make_folder(folder)
@@ -205,6 +211,7 @@ class SegmentJournal:
         with self._turn:
             numbered, given = self._numbers.give(batch)
             first = self._append(numbered)
+            self._remember(first, numbered)
             for key, number in given.items():
                 self._numbers.tell(key, number)
             self._numbers.cover(self.size)
@@ -243,20 +250,16 @@ class SegmentJournal:
 
     def lines(self, start: int, stop: int, near: Position | None = None) -> Iterator[Line]:
         """See `Journal`."""
-        for piece in self.pieces(start, stop, near):
+        for piece in self._from_files(start, stop, near):
             yield from _lines(piece)
 
     def pieces(self, start: int, stop: int, near: Position | None = None) -> Iterator[Piece]:
-        """See `Journal`."""
-        if stop > self.size:
-            raise ValueError("the journal is not that long")
-        segments = list(self._segments)
-        at = bisect_right(segments, start) - 1
-        while start < stop:
-            end = min(stop, segments[at + 1]) if at + 1 < len(segments) else stop
-            yield from self._read(segments[at], start, end, near)
-            start, near = end, None
-            at += 1
+        """See `Journal`. What was appended a moment ago is given from memory."""
+        for piece in self._remembered(start, stop):
+            yield piece
+            start = piece.first + len(piece.payloads)
+        if start < stop:
+            yield from self._from_files(start, stop, near)
 
     def line(self, position: Position) -> Line:
         """See `Journal`."""
@@ -271,6 +274,7 @@ class SegmentJournal:
             if start < stop and stop > self._segments[-1]:
                 with self._turn:  # what is written to now is closed, so that it can be rewritten
                     self._close_segment()
+                    self._recent.clear()
             segments = list(self._segments)
             for first, end in pairwise(segments):
                 if end > start and first < stop:
@@ -311,6 +315,17 @@ class SegmentJournal:
 
     # Reading
 
+    def _from_files(self, start: int, stop: int, near: Position | None = None) -> Iterator[Piece]:
+        if stop > self.size:
+            raise ValueError("the journal is not that long")
+        segments = list(self._segments)
+        at = bisect_right(segments, start) - 1
+        while start < stop:
+            end = min(stop, segments[at + 1]) if at + 1 < len(segments) else stop
+            yield from self._read(segments[at], start, end, near)
+            start, near = end, None
+            at += 1
+
     def _read(
         self, segment: int, start: int, stop: int, near: Position | None = None, chunk: int = CHUNK
     ) -> Iterator[Piece]:
@@ -349,6 +364,40 @@ class SegmentJournal:
         except OSError as error:
             raise _unavailable(error) from error
         raise _corrupt(path, Broken(offset, f"it ends before record {index}"))
+
+    # What was appended last
+
+    def _remember(self, first: int, batch: list[tuple[bytes, bytes]]) -> None:
+        """Keep what was written, for the index: it need not read it again."""
+        size = sum(HEADER.size + RECORD_AT + len(record) for _, record in batch)
+        self._recent.append((first, self._segments[-1], self._end - size, batch))
+        self._recent_count += len(batch)
+        while self._recent_count > _RECENT:
+            self._recent_count -= len(self._recent.popleft()[3])
+
+    def _remembered(self, start: int, stop: int) -> Iterator[Piece]:
+        """Of the records start..stop-1 those that are still in memory, if the first of them is."""
+        recent = list(self._recent)
+        at = max(bisect_right(recent, start, key=itemgetter(0)) - 1, 0)
+        offsets: list[int] = []
+        payloads: list[bytes] = []
+        held = end = -1
+        for first, segment, offset, batch in recent[at:]:
+            if payloads and (segment != held or len(payloads) >= _PIECE):
+                yield Piece(start - len(payloads), held, 0, offsets, payloads, Position(start, held, end))
+                offsets, payloads = [], []
+            if first > start or start >= stop:
+                break
+            held = segment
+            for index, (nonce, record) in enumerate(batch, first):
+                if start <= index < stop:
+                    offsets.append(offset)
+                    payloads.append(b"R%b%b" % (nonce, record))
+                    start += 1
+                    end = offset + HEADER.size + RECORD_AT + len(record)
+                offset += HEADER.size + RECORD_AT + len(record)
+        if payloads:
+            yield Piece(start - len(payloads), held, 0, offsets, payloads, Position(start, held, end))
 
     # Numbers
 

@@ -1,0 +1,294 @@
+"""What the index takes in: from pieces of the journal to blocks, runs and tiles, in the transaction of whoever calls.
+
+This runs beside the gateway on the same processors, so a record costs some microseconds: no object and, but for its
+transaction id, no row a record, and what is the same for many is remembered (`glance`).
+
+Transaction ids come in the order of time, as a tree of SQLite likes it. Trace ids and subject references are as good as
+random: in one tree of millions every record would touch a page of its own. So their keys are sorted into buckets when a
+run of records is complete (see `blocks`); a search looks once in each run, and goes through the blocks after them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import struct
+from array import array
+from binascii import a2b_hex
+from collections.abc import Iterator
+from itertools import compress
+
+from stelsel.ledger.blocks import (
+    BLOCK,
+    ERASED,
+    INCOMING,
+    LOGGED,
+    NAMED,
+    RUN,
+    TRANSACTION_SIZE,
+    Block,
+    bucket,
+    buckets,
+    pairs_in,
+)
+from stelsel.ledger.frames import COUNTED_AT, RECORD, RECORD_AT
+from stelsel.ledger.glance import Glances, Kind
+from stelsel.ledger.journal import Piece
+from stelsel.ledger.merkle import Tiles
+
+TRACES, SUBJECTS = 0, 1
+"""Kinds of keys in runs."""
+
+SCHEMA = """
+CREATE TABLE relations (
+    id INTEGER PRIMARY KEY, grant_hash TEXT NOT NULL, service TEXT NOT NULL, consumer TEXT NOT NULL,
+    provider TEXT NOT NULL, consumer_delegator TEXT NOT NULL, provider_delegator TEXT NOT NULL,
+    UNIQUE (grant_hash, service, consumer, provider, consumer_delegator, provider_delegator));
+CREATE INDEX relations_consumer ON relations (consumer);
+CREATE INDEX relations_provider ON relations (provider);
+CREATE TABLE segments (segment INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
+CREATE TABLE moments (block INTEGER PRIMARY KEY, earliest INTEGER NOT NULL, latest INTEGER NOT NULL);
+CREATE TABLE present (relation INTEGER, block INTEGER, PRIMARY KEY (relation, block)) WITHOUT ROWID;
+CREATE TABLE blocks (
+    block INTEGER PRIMARY KEY, relations BLOB, flags BLOB, times BLOB, places BLOB, subjects BLOB, traces BLOB,
+    transactions BLOB);
+CREATE TABLE transactions (key BLOB, entry INTEGER, PRIMARY KEY (key, entry)) WITHOUT ROWID;
+CREATE TABLE runs (kind INTEGER, bucket INTEGER, run INTEGER, keys BLOB, PRIMARY KEY (kind, bucket, run))
+    WITHOUT ROWID;
+CREATE TABLE tiles (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL,
+    PRIMARY KEY (level, number)) WITHOUT ROWID;
+CREATE TABLE progress (
+    one INTEGER PRIMARY KEY, size INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL,
+    generation INTEGER NOT NULL, runs INTEGER NOT NULL);
+"""
+
+_sha256 = hashlib.sha256
+_KEY = struct.Struct("=Q")
+_UUID_SIZE, _TRACE_SIZE = 36, 16
+_NO_TRACE, _NO_TRANSACTION = b"0" * 32, b"00000000-0000-0000-0000-000000000000"
+_MAXIMUM_CODES = 10_000
+_COLUMNS = "relations, flags, times, places, subjects, traces, transactions"
+
+
+def transaction_key(text: bytes) -> bytes:
+    """What stands for a transaction id: the sixteen bytes of the UUID, or of a hash. No two UUIDs fall together."""
+    try:
+        key = a2b_hex(text.replace(b"-", b""))
+    except ValueError:
+        key = b""
+    return key if len(key) == TRANSACTION_SIZE else _sha256(text).digest()[:TRANSACTION_SIZE]
+
+
+def trace_key(text: bytes) -> int:
+    """What stands for a trace id: the half of it that is surely random, or a hash. Two may fall together."""
+    try:
+        key = a2b_hex(text)
+    except ValueError:
+        key = b""
+    return int(_KEY.unpack_from(key if len(key) == _TRACE_SIZE else _sha256(text).digest(), 8)[0])
+
+
+def subject_key(text: bytes) -> int:
+    """What stands for a subject reference. Two may fall together, by a chance of one in billions."""
+    return int(_KEY.unpack_from(_sha256(text).digest())[0])
+
+
+def entry_of(index: int, flags: int) -> int:
+    """How a record stands among those of its transaction: its place, direction, and whether it is logged."""
+    return index << 2 | flags & (INCOMING | LOGGED)
+
+
+class Intake:
+    """Takes pieces in. Belongs to one thread and one connection; after a rollback it is of no use any more."""
+
+    def __init__(self, connection: sqlite3.Connection, tiles: Tiles, glances: Glances) -> None:
+        """To go on after the `tiles.size` records that were taken in before."""
+        self._connection = connection
+        self._tiles = tiles
+        self._glances = glances
+        self._relations: dict[tuple[str, ...], int] = {
+            tuple(names): number for number, *names in connection.execute("SELECT * FROM relations")
+        }
+        self._codes: dict[Kind, tuple[int, int]] = {}
+        self._segment = -1
+        self._block = load_block(connection, tiles.size // BLOCK) or Block(tiles.size // BLOCK)
+
+    def take(self, piece: Piece) -> None:
+        """Take in the records of this piece, which follow those that were taken in before."""
+        if piece.segment != self._segment:
+            # one that is there keeps its generation: that of the places which are known already
+            self._connection.execute("INSERT OR IGNORE INTO segments VALUES (?, ?)", (piece.segment, piece.generation))
+            self._segment = piece.segment
+        taken = 0
+        while taken < len(piece.payloads):
+            room = BLOCK - len(self._block)
+            self._take(piece.first + taken, piece.offsets[taken : taken + room], piece.payloads[taken : taken + room])
+            taken += room
+            if len(self._block) == BLOCK:
+                self.save()
+                self._block = Block(self._block.number + 1)
+
+    def save(self) -> None:
+        """Write down the block that is being filled."""
+        block = self._block
+        if len(block):
+            save_block(self._connection, block)
+
+    def _take(self, first: int, offsets: list[int], payloads: list[bytes]) -> None:
+        codes, glance_at, sha256 = self._codes, self._glances.at, _sha256
+        leaves: list[bytes] = []
+        entries: list[int] = []
+        relations: list[int] = []
+        flags: list[int] = []
+        times: list[int] = []
+        subjects: list[int] = []
+        traces: list[bytes] = []
+        transactions: list[bytes] = []
+        index = first
+        for payload in payloads:
+            if payload[:1] == RECORD:
+                kind, time, trace, transaction, subject = glance_at(payload[RECORD_AT:])
+                seal = sha256(payload[1:]).digest()
+                leaves.append(sha256(b"\0" + sha256(kind.counted_at(time) + seal).digest()).digest())
+                relation, flag = codes.get(kind) or self._code(kind)
+                relations.append(relation)
+                times.append(time)
+                traces.append(trace)
+                transactions.append(transaction)
+                entries.append(index << 2 | flag)
+                if subject:
+                    flag |= NAMED
+                    subjects.append(subject_key(subject))
+                else:
+                    subjects.append(0)
+                flags.append(flag)
+            else:  # erased: nothing is searched for any more
+                leaves.append(sha256(b"\0" + sha256(payload[COUNTED_AT:] + payload[1:COUNTED_AT]).digest()).digest())
+                for column in (relations, times, subjects):
+                    column.append(0)
+                traces.append(_NO_TRACE)
+                transactions.append(_NO_TRANSACTION)
+                entries.append(-1)
+                flags.append(ERASED)
+            index += 1
+        block = self._block
+        block.relations.extend(relations)
+        block.flags += bytes(flags)
+        block.times.extend(times)
+        block.places.extend(offsets)
+        block.subjects.extend(subjects)
+        block.traces.frombytes(_trace_keys(traces))
+        keys = _transaction_keys(transactions)
+        block.transactions += keys
+        self._tiles.extend(leaves)
+        size = TRANSACTION_SIZE
+        rows = [(keys[step * size : step * size + size], entry) for step, entry in enumerate(entries) if entry >= 0]
+        self._connection.executemany("INSERT INTO transactions VALUES (?, ?)", rows)
+
+    def _code(self, kind: Kind) -> tuple[int, int]:
+        """The number of the relation, and the flags, of records of this kind."""
+        number = self._relations.get(kind.relation)
+        if number is None:
+            cursor = self._connection.execute("INSERT INTO relations VALUES (NULL,?,?,?,?,?,?)", kind.relation)
+            number = self._relations[kind.relation] = int(cursor.lastrowid or 0)
+        if len(self._codes) > _MAXIMUM_CODES:
+            self._codes.clear()
+        code = self._codes[kind] = number, INCOMING * kind.incoming | LOGGED * kind.logged
+        return code
+
+
+def _transaction_keys(texts: list[bytes]) -> bytes:
+    """The keys of transactions, one after the other; UUIDs all at once."""
+    try:
+        keys = a2b_hex(b"".join(texts).replace(b"-", b""))
+        if len(keys) == len(texts) * TRANSACTION_SIZE and all(len(text) == _UUID_SIZE for text in texts):
+            return keys
+    except ValueError:
+        pass
+    return b"".join([transaction_key(text) for text in texts])
+
+
+def _trace_keys(texts: list[bytes]) -> bytes:
+    """The keys of traces, as they stand in a column; regular ones all at once."""
+    try:
+        ids = a2b_hex(b"".join(texts))
+        if len(ids) == len(texts) * _TRACE_SIZE and all(len(text) == 2 * _TRACE_SIZE for text in texts):
+            return array("Q", ids)[1::2].tobytes()
+    except ValueError:
+        pass
+    return array("Q", [trace_key(text) for text in texts]).tobytes()
+
+
+def load_block(connection: sqlite3.Connection, number: int) -> Block | None:
+    """The block with this number, if there is one."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM blocks WHERE block = ?", (number,)).fetchone()  # noqa: S608
+    return Block(number, row) if row else None
+
+
+def save_block(connection: sqlite3.Connection, block: Block) -> None:
+    """Write down a block, and what is said of it elsewhere."""
+    connection.execute("INSERT OR REPLACE INTO blocks VALUES (?,?,?,?,?,?,?,?)", (block.number, *block.columns()))
+    moments = block.moments()
+    if moments is None:
+        connection.execute("DELETE FROM moments WHERE block = ?", (block.number,))
+    else:
+        connection.execute("INSERT OR REPLACE INTO moments VALUES (?, ?, ?)", (block.number, *moments))
+    connection.executemany(
+        "INSERT OR IGNORE INTO present VALUES (?, ?)",
+        [(relation, block.number) for relation in set(block.relations) if relation],
+    )
+
+
+def complete_run(connection: sqlite3.Connection, run: int) -> Iterator[None]:
+    """Sort the keys of this run, whose blocks are complete, into buckets. Yields now and then, to let others work."""
+    keys: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    for number in range(run * RUN, (run + 1) * RUN):
+        block = load_block(connection, number)
+        if block is None:
+            continue
+        start = (number - run * RUN) * BLOCK
+        steps = range(start, start + len(block))
+        keys[TRACES].extend(compress(zip(block.traces, steps, strict=True), [flag != ERASED for flag in block.flags]))
+        keys[SUBJECTS].extend(compress(zip(block.subjects, steps, strict=True), [flag & NAMED for flag in block.flags]))
+        yield
+    for kind, pairs in enumerate(keys):
+        for number, data in buckets(iter(pairs)):
+            connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", (kind, number, run, data))
+            if number % 32 == 0:
+                yield
+
+
+def take_again(connection: sqlite3.Connection, piece: Piece) -> None:
+    """Records of this piece were erased, or have other places now: forget the ones, correct the others."""
+    erased: set[int] = set()
+    last = piece.first + len(piece.payloads) - 1
+    for number in range(piece.first // BLOCK, last // BLOCK + 1):
+        block = load_block(connection, number)
+        if block is None:
+            continue
+        first = number * BLOCK
+        for index in range(max(first, piece.first), min(first + len(block), last + 1)):
+            step, at = index - first, index - piece.first
+            block.places[step] = piece.offsets[at]
+            if block.flags[step] != ERASED and piece.payloads[at][:1] != RECORD:
+                erased.add(index)
+                entry = entry_of(index, block.flags[step])
+                connection.execute(
+                    "DELETE FROM transactions WHERE key = ? AND entry = ?", (block.transaction(step), entry)
+                )
+                block.erase(step)
+        connection.execute("DELETE FROM present WHERE block = ? AND relation IN (SELECT id FROM relations)", (number,))
+        save_block(connection, block)
+    for run in {index // (RUN * BLOCK) for index in erased}:
+        steps = {index - run * RUN * BLOCK for index in erased}
+        rows = connection.execute(
+            "SELECT kind, bucket, keys FROM runs WHERE kind IN (0, 1) AND bucket BETWEEN 0 AND 255 AND run = ?", (run,)
+        ).fetchall()
+        for kind, number, data in rows:
+            pairs = pairs_in(data)
+            kept = [pair for pair in pairs if pair[1] not in steps]
+            if len(kept) < len(pairs):
+                connection.execute(
+                    "UPDATE runs SET keys = ? WHERE kind = ? AND bucket = ? AND run = ?",
+                    (bucket(kept), kind, number, run),
+                )
