@@ -25,7 +25,7 @@ check-fsc: $(VENV)/ready ## check our own node against every scenario of the FSC
 	@$(BIN)/stelsel check fsc
 
 test: $(VENV)/ready-dev ## run all tests
-	$(BIN)/python tools/provide.py chromium nginx postgresql
+	$(BIN)/python tools/provide.py chromium nginx postgresql strace
 	$(BIN)/pytest
 
 lint: $(VENV)/ready-dev ## formatting, style, types, and the order of the rooms

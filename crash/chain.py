@@ -28,6 +28,7 @@ from stelsel.base.settings import read_toml
 from stelsel.base.web import listen
 from stelsel.control.client import Control
 from stelsel.demo.authority import Authority
+from stelsel.demo.processes import answers
 from stelsel.running import run
 from stelsel.settings import NodeSettings
 
@@ -103,7 +104,9 @@ class Chain:
 
     def await_node(self, name: str) -> None:
         """Return when a node answers its operator."""
-        _until(lambda: self.control(name).get("/about"))
+        # Looked at first: a client that finds no socket there leaves its own end open.
+        socket = f"unix:{self.folder / name / 'data' / 'control.sock'}"
+        _until(lambda: answers(socket) and self.control(name).get("/about"))
 
     def control(self, name: str) -> Control:
         """The operator's socket of a node."""
@@ -174,7 +177,7 @@ def _node(name: str, ports: dict[str, int], journal: str, workers: int) -> str:
     return "\n".join((*lines, ""))
 
 
-def _until(holds: Any, seconds: float = 20.0) -> None:
+def _until(holds: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -16,6 +16,7 @@ _PROGRAMS = {
         ("/usr/lib/postgresql/*/bin/initdb", "initdb"),
         "the tests and measurements of a ledger in PostgreSQL",
     ),
+    "strace": ("strace", ("strace",), "the test that watches in which order nodes write, sync and send"),
     "nginx": ("nginx", ("nginx", "/usr/sbin/nginx"), "what is compared with nginx, and tests against it"),
 }
 
