@@ -42,8 +42,8 @@ WORKERS_VICTIMS = {WORKER: 12, PROVIDER: 3, CONSUMER: 3, "service": 2, "both nod
 DATABASE_VICTIMS = {"postgres": 4, "a process of postgres": 3}
 _NO_DATABASE = "the ledger's database cannot be used"
 """A node that starts while its database is away ends, saying so: whoever supervises it starts it again."""
-_PORT_TAKEN = "cannot listen on"
-"""So does one that starts while workers of a killed one still hold its port: they end by themselves."""
+_WORKERS_TROUBLE = ("cannot listen on", "a worker did not start")
+"""So does one that starts while workers of a killed one still have its port, or of which a worker is killed then."""
 _MOST_SHOWN = 20
 _STALL = 30.0
 """Seconds without an answer after which the chain counts as broken."""
@@ -124,7 +124,7 @@ class Trial:
     ) -> None:
         """`postgres`: a started server for the journals, with a database for each node.
 
-        `workers`: how many the nodes have in every second round. `prepare`: see `Chain`.
+        `workers`: how many the nodes have in every fourth round. `prepare`: see `Chain`.
         """
         self._chance = random.Random(seed)
         self._postgres = postgres
@@ -165,8 +165,8 @@ class Trial:
         return self._outcome
 
     def _turn(self, rounds: int) -> None:
-        """Have workers in every second round."""
-        workers = self._workers if rounds % 2 else 0
+        """Have workers in the second round, and in every fourth after it."""
+        workers = self._workers if rounds % 4 == 1 else 0
         self._chain.write_nodes(workers)
         self._victims = WORKERS_VICTIMS if workers else VICTIMS
 
@@ -248,7 +248,8 @@ class Trial:
 
     def _see_what_ended(self) -> None:
         """A process that ended by itself could not live with what a kill left behind."""
-        excuses = [_NO_DATABASE] * (self._postgres is not None) + [_PORT_TAKEN] * (self._victims is WORKERS_VICTIMS)
+        excuses = [_NO_DATABASE] if self._postgres is not None else []
+        excuses += _WORKERS_TROUBLE if self._victims is WORKERS_VICTIMS else ()
         for name, status in self._nursery.ended().items():
             words = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
             if any(excuse in line for excuse in excuses for line in words[-3:]):
@@ -386,8 +387,8 @@ def main() -> int:
     parser.add_argument("--journal", choices=[SEGMENTS, POSTGRES, "both"], default="both")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
-    parser.add_argument("--workers", type=int, default=2, help="of each node, in every second round")
-    parser.add_argument("--check-every", type=int, default=250, metavar="KILLS")
+    parser.add_argument("--workers", type=int, default=2, help="of each node, in every fourth round")
+    parser.add_argument("--check-every", type=int, default=125, metavar="KILLS")
     options = parser.parse_args()
     journals = [SEGMENTS, POSTGRES] if options.journal == "both" else [options.journal]
     if options.journal == "both" and programs() is None:
