@@ -182,6 +182,8 @@ class House:
 
     async def token(self, grant_hash: str) -> Any:
         self.asked.append(grant_hash)
+        if self.full:
+            await asyncio.sleep(60)
         if self.agreements_ is None:
             raise Forbidden("the provider gives no access token", next_step="ask")
         return await self.agreements_.token(grant_hash)
@@ -290,8 +292,10 @@ def test_without_a_house_everything_is_refused_at_once(municipality: KeyPair) ->
     async def scenario(ends: Ends) -> None:
         ends.agreements.put([an_agreement("echo", municipality)])
         record = asyncio.create_task(ends.ledger.append(a_record()))
-        token = asyncio.create_task(ends.agreements.token("$1$3$echo"))
         await ends.offered(1)
+        ends.house.full = True
+        token = asyncio.create_task(ends.agreements.token("$1$3$echo"))
+        await asyncio.sleep(0.01)
         ends.desk.close()
         while "worker" not in ends.lost:
             await asyncio.sleep(0.001)
