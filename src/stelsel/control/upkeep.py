@@ -40,14 +40,16 @@ class Upkeep:
         self._clock = clock
         self._generation = self._lists_generation()
         self._keeper: asyncio.Task[None] | None = None
+        self._signing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._keeper = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        tasks = [*self._signing, *([self._keeper] if self._keeper is not None else [])]
+        for task in tasks:
+            task.cancel()  # what is not signed again now is at the next start
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def reload(self, *, keep_workers: bool = False) -> dict[str, Any]:
         """Take the files into use as they are now, and replace the workers one by one unless they are to be kept.
@@ -55,7 +57,7 @@ class Upkeep:
         Raises `ConfigurationFault` when the files cannot be used: then everything stays as it was.
         """
         renewed = self._renewal.take(self._clock.now())
-        await self._follow(renewed)
+        self._follow(renewed)
         return {
             "certificate": renewed.certificate,
             "trust_anchors": renewed.trust_anchors,
@@ -97,18 +99,23 @@ class Upkeep:
         while True:
             await asyncio.sleep(_TICK)
             try:
-                await self._follow(self._renewal.look(self._clock.now()))
+                self._follow(self._renewal.look(self._clock.now()))
             except Exception as error:  # noqa: BLE001 - looking must outlive any mistake; it is logged
                 _log.error("looking after certificates stumbled and goes on", exc_info=error)
 
-    async def _follow(self, renewed: Renewed) -> None:
+    def _follow(self, renewed: Renewed) -> None:
         """What must be done once new files are in use."""
         generation = self._lists_generation()
         if generation != self._generation:  # others read lists too, so it does not matter who saw the change
             self._generation = generation
             self._traffic.lists_changed()
-        if not renewed.certificate:
-            return
+        if renewed.certificate:
+            # Apart: there may be very many, and revocation lists wait for nobody.
+            task = asyncio.create_task(self._sign_again())
+            self._signing.add(task)
+            task.add_done_callback(self._signing.discard)
+
+    async def _sign_again(self) -> None:
         try:
             again = await self._agreements.sign_again()
         except Fault as fault:
