@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from ledger_databases import PEER, PUBLIC_KEY
+from ledger_databases import PEER, PUBLIC_KEY, in_schema, schema_of
 from psycopg import sql
 
 from stelsel.base.errors import ConfigurationFault
@@ -198,10 +198,9 @@ def test_a_role_with_only_the_grants_records_and_can_change_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     owner = new_database()
-    name = owner.partition("@/")[2].partition("?")[0]
-    writer = f"writer_{name}"
-    run(owner, f"CREATE ROLE {writer} LOGIN")
-    address = server.url(name, writer)
+    writer = f"writer_{schema_of(owner)}"
+    run(owner, f"CREATE ROLE {writer} LOGIN", f"GRANT USAGE ON SCHEMA {schema_of(owner)} TO {writer}")
+    address = in_schema(server.url(user=writer), schema_of(owner))
     with pytest.raises(ConfigurationFault, match="lacks tables, or rights") as refusal:
         journal_at(address)
     assert "postgres_schema" in refusal.value.next_step
@@ -285,6 +284,19 @@ def test_the_rights_that_operators_are_told_to_give_are_these() -> None:
     assert PRUNING_GRANTS.format(writer="writer").strip() in page
 
 
+def test_large_records_are_fetched_a_few_at_a_time(
+    new_database: Callable[[], str], journal_at: Callable[..., PostgresJournal], record: NewRecord
+) -> None:
+    journal = journal_at(new_database())
+    large = [item(record(number, reason=os.urandom(500_000).hex())) for number in range(12)]
+    for one in large:
+        journal.append([one])
+    pieces = list(journal.pieces(0, 12))
+    assert [len(piece.payloads) for piece in pieces] == [5, 5, 2]
+    assert [piece.first for piece in pieces] == [0, 5, 10]
+    assert [line.record for line in journal.lines(3, 12)] == [data for _, data, _ in large[3:]]
+
+
 SECRET = "correct-horse-battery"
 
 
@@ -292,8 +304,7 @@ SECRET = "correct-horse-battery"
 def guarded(server: ThrowawayPostgres, new_database: Callable[[], str]) -> Iterator[str]:
     """The address of a database for a role that needs a password."""
     owner = new_database()
-    name = owner.partition("@/")[2].partition("?")[0]
-    role = f"guarded_{name}"
+    role = f"guarded_{schema_of(owner)}"
     rules = server.folder / "data" / "pg_hba.conf"
     text = rules.read_text()
     statement = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(sql.Identifier(role), sql.Literal(SECRET))
@@ -301,7 +312,7 @@ def guarded(server: ThrowawayPostgres, new_database: Callable[[], str]) -> Itera
         connection.execute(statement)
     rules.write_text(f"local all {role} scram-sha-256\n{text}")
     run(owner, "SELECT pg_reload_conf()", "SELECT pg_sleep(0.1)")
-    yield server.url(name, role)
+    yield in_schema(server.url(user=role), schema_of(owner))
     rules.write_text(text)
     run(owner, "SELECT pg_reload_conf()", "SELECT pg_sleep(0.1)")
 

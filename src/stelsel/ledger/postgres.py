@@ -32,12 +32,23 @@ import psycopg
 from stelsel.base.errors import ConfigurationFault, Fault
 from stelsel.base.log import logger
 from stelsel.ledger.commitment import sealed
-from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable
+from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.frames import COUNTED_AT, ERASED, RECORD, RECORD_AT
 from stelsel.ledger.glance import time_of
 from stelsel.ledger.journal import Line, Piece, Position, Pruned
 from stelsel.ledger.numbers import Item
-from stelsel.ledger.postgres_connection import ByteArray, Connections, NumberArray, Session, discard, unavailable
+from stelsel.ledger.postgres_connection import (
+    ByteArray,
+    Connections,
+    NumberArray,
+    Session,
+    discard,
+    gap,
+    lost,
+    other_history,
+    unavailable,
+    worth_another,
+)
 from stelsel.ledger.postgres_schema import claim, migrate
 from stelsel.ledger.record import Record, numbered
 
@@ -47,7 +58,7 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it would 
 T = TypeVar("T")
 
 _CHUNK = 256
-"""Records fetched at once."""
+"""Records fetched at once, at most."""
 _FOLLOW_SECONDS = 0.2
 """How soon a host sees what others appended when nobody asks."""
 _AGAIN_SECONDS = 0.05
@@ -68,7 +79,14 @@ SELECT %b + place - 1, payload FROM unnest(%b::bytea[]) WITH ORDINALITY AS new (
 _GROW = "UPDATE stelsel_ledger_head SET size = %b"
 _COMMIT = "COMMIT"
 _SIZE = "SELECT size FROM stelsel_ledger_head"
-_LINES = "SELECT idx, payload FROM stelsel_ledger_lines WHERE idx >= %b AND idx < %b ORDER BY idx"
+_LINES = """
+SELECT idx, payload FROM (
+    SELECT idx, payload, sum(octet_length(payload)) OVER (ORDER BY idx) - octet_length(payload) AS before
+    FROM stelsel_ledger_lines WHERE idx >= %b AND idx < %b
+) AS chunk WHERE before < 4194304 ORDER BY idx
+"""
+"""As many as there are bytes for: at least one, and no more than 4 MiB and a record."""
+_NONCES = "SELECT substr(payload, 1, %b::int) FROM stelsel_ledger_lines WHERE idx >= %b AND idx < %b ORDER BY idx"
 _LAST = "SELECT last FROM stelsel_ledger_subjects WHERE subject = %b"
 _ERASE = """
 UPDATE stelsel_ledger_lines AS line SET payload = new.payload
@@ -109,7 +127,7 @@ class PostgresJournal:
                 migrate(session)
                 size = claim(session, peer_id, public_key)
             if size < known:
-                raise _lost(size, known)
+                raise lost(size, known)
         except BaseException as error:
             self._connections.close()
             if isinstance(error, psycopg.Error):
@@ -136,7 +154,7 @@ class PostgresJournal:
                 unanswered, fault = broken.first, self._connections.fault(broken.error)
             except psycopg.Error as error:
                 fault = self._connections.fault(error)
-                if not _worth_another(error):
+                if not worth_another(error):
                     self._down = True
                     self._let_go()
                     raise fault from error
@@ -176,11 +194,11 @@ class PostgresJournal:
         if stop > self.size:
             raise ValueError("the journal is not that long")
         while start < stop:
-            end = min(stop, start + _CHUNK)
-            rows = self._ask(_LINES, (start, end))
-            if len(rows) != end - start:
-                there = {row[0] for row in rows}
-                raise _gap(next(index for index in range(start, end) if index not in there))
+            rows = self._ask(_LINES, (start, min(stop, start + _CHUNK)))
+            for index, row in enumerate(rows or [(None,)], start):
+                if row[0] != index:
+                    raise gap(index)
+            end = start + len(rows)
             yield Piece(start, 0, 0, [0] * len(rows), [row[1] for row in rows], Position(end, 0, 0))
             start = end
 
@@ -244,10 +262,10 @@ class PostgresJournal:
         row = head.fetchone()
         last: dict[bytes, int] = dict(counts.fetchall()) if counts is not None else {}
         if row is None:
-            raise _gap(0)
+            raise gap(0)
         first = int(row[0])
         if first < self.size:
-            raise _lost(first, self.size)
+            raise lost(first, self.size)
         payloads = _payloads(batch, subjects, last)
         self._warnings = 0
         try:
@@ -266,8 +284,8 @@ class PostgresJournal:
         """Whether the batch of which no answer came is there; the lock waits for its transaction to end."""
         session.execute(_BEGIN)
         row = session.execute(_LOCK).fetchone()
-        rows = session.execute(_LINES, (first, first + len(batch)), binary=True).fetchall()
-        found = [payload[:RECORD_AT] for _, payload in rows] == [RECORD + nonce for nonce, _, _ in batch]
+        rows = session.execute(_NONCES, (RECORD_AT, first, first + len(batch)), binary=True).fetchall()
+        found = rows == [(RECORD + nonce,) for nonce, _, _ in batch]
         self._warnings = 0
         if found and row is not None:  # a commit of our own: when a standby has this one, it has the one before too
             session.execute(_GROW, row)
@@ -286,11 +304,11 @@ class PostgresJournal:
         if self._last is None:
             return
         index, nonce = self._last
-        row = session.execute(_LINES, (index, index + 1), binary=True).fetchone()
+        row = session.execute(_NONCES, (RECORD_AT, index, index + 1), binary=True).fetchone()
         if row is None:
-            raise _lost(index, index + 1)
-        if row[1][:1] == RECORD and row[1][1:RECORD_AT] != nonce:
-            raise _other_history(index)
+            raise lost(index, index + 1)
+        if row[0][:1] == RECORD and row[0][1:] != nonce:
+            raise other_history(index)
 
     def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
         self._warnings += notice.severity_nonlocalized == "WARNING"
@@ -315,7 +333,7 @@ class PostgresJournal:
                     return action(session)
             except psycopg.Error as error:
                 left = due - time.monotonic()
-                if left <= 0 or not _worth_another(error):
+                if left <= 0 or not worth_another(error):
                     raise
                 self._connections.forget()
                 with self._connections.reading(left) as session:
@@ -391,35 +409,5 @@ def _line(index: int, payload: bytes) -> Line:
     return Line(position, after, b"", b"", payload[1:COUNTED_AT], payload[COUNTED_AT:])
 
 
-def _worth_another(error: psycopg.Error) -> bool:
-    """Whether a new connection may do better: this one broke, or the server is going down or coming up."""
-    return isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate.startswith("57P"))
-
-
 def _refusal(fault: Fault) -> LedgerUnavailable:
     return fault if isinstance(fault, LedgerUnavailable) else LedgerUnavailable(fault.detail, next_step=fault.next_step)
-
-
-def _gap(index: int) -> LedgerCorrupt:
-    _log.error("ledger damaged", index=index, reason="a record is not there")
-    return LedgerCorrupt(
-        f"the ledger's database lacks record {index}",
-        next_step="stop all nodes of this ledger and put back the backup of the database",
-    )
-
-
-def _lost(size: int, known: int) -> LedgerCorrupt:
-    _log.error("ledger damaged", records=size, known=known)
-    return LedgerCorrupt(
-        f"the ledger's database holds {size} records, but it held {known} before",
-        next_step="put back the database that holds them; only if they are lost for good, remove index.sqlite and "
-        "restart every host of this ledger",
-    )
-
-
-def _other_history(index: int) -> LedgerCorrupt:
-    _log.error("ledger damaged", index=index, reason="another record stands in the place of one that was acknowledged")
-    return LedgerCorrupt(
-        f"the ledger's database holds another record {index} than was acknowledged",
-        next_step="put back the database that holds it: this one lost records and went on without them",
-    )

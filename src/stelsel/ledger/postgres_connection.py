@@ -236,6 +236,39 @@ def unavailable(reason: str, *, next_step: str = _NEXT_STEP) -> LedgerUnavailabl
     return LedgerUnavailable(f"the ledger's database cannot be used: {reason}", next_step=next_step)
 
 
+def worth_another(error: psycopg.Error) -> bool:
+    """Whether a new connection may do better: this one broke, or the server is going down or coming up."""
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate.startswith("57P"))
+
+
+def gap(index: int) -> LedgerCorrupt:
+    """The fault for a record that must be there and is not."""
+    _log.error("ledger damaged", index=index, reason="a record is not there")
+    return LedgerCorrupt(
+        f"the ledger's database lacks record {index}",
+        next_step="stop all nodes of this ledger and put back the backup of the database",
+    )
+
+
+def lost(size: int, known: int) -> LedgerCorrupt:
+    """The fault for a database that holds `size` records and was known to hold `known`."""
+    _log.error("ledger damaged", records=size, known=known)
+    return LedgerCorrupt(
+        f"the ledger's database holds {size} records, but it held {known} before",
+        next_step="put back the database that holds them; only if they are lost for good, remove index.sqlite and "
+        "restart every host of this ledger",
+    )
+
+
+def other_history(index: int) -> LedgerCorrupt:
+    """The fault for a database that went on from before what was acknowledged."""
+    _log.error("ledger damaged", index=index, reason="another record stands in the place of one that was acknowledged")
+    return LedgerCorrupt(
+        f"the ledger's database holds another record {index} than was acknowledged",
+        next_step="put back the database that holds it: this one lost records and went on without them",
+    )
+
+
 def _translate(error: psycopg.Error) -> LedgerUnavailable:
     if isinstance(error, psycopg.errors.UniqueViolation):
         return LedgerCorrupt(
