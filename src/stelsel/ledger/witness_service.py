@@ -58,6 +58,7 @@ class Witness:
         self._clock = clock
         self._fetch_tile = fetch_tile
         self._opened: WitnessKey | None = None
+        self._asking: set[str] = set()
 
     async def introduce(self, endorsement: object, by: str) -> Endorsement:
         """Take in the word of peer `by` for its ledger's key; gives our own for our key as a witness.
@@ -147,7 +148,13 @@ class Witness:
         proof = submission.proof if submission.old == first.size else ()
         shown = two_histories.contradiction(first, second, proof)
         if shown is None and isinstance(refusal, ProofInvalid) and second.size > first.size and by == peer.peer_id:
-            shown, proof = await self._ask_why(peer.peer_id, decided, seen)
+            if by in self._asking:  # a ledger that asks in vain many times at once is asked why once
+                return
+            self._asking.add(by)
+            try:
+                shown, proof = await self._ask_why(by, decided, seen)
+            finally:
+                self._asking.discard(by)
         if shown is None:
             return
         signed = (seen.checkpoint, seen.endorsement), (decided.checkpoint, decided.endorsement)
