@@ -54,6 +54,10 @@ def test_what_was_appended_is_read_back_in_order_also_by_who_opens_it_again(
     assert [(line.nonce, line.record) for line in lines] == [(nonce, data) for nonce, data, _ in items]
     assert [line.position.index for line in again.lines(250, 261, lines[240].position)] == list(range(250, 261))
     assert [again.line(lines[index].position) for index in (0, 299, 599)] == [lines[0], lines[299], lines[599]]
+    here_and_there = [599, 0, 7, 300, 7, *range(100, 180)]
+    assert list(again.lines_at(lines[index].position for index in here_and_there)) == [
+        lines[index] for index in here_and_there
+    ]
     pieces = list(again.pieces(3, 590))
     assert [payload for piece in pieces for payload in piece.payloads] == [
         b"R" + nonce + data for nonce, data, _ in items[3:590]

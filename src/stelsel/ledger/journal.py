@@ -30,7 +30,7 @@ import os
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -151,6 +151,9 @@ class Journal(Protocol):
     def line(self, position: Position) -> Line:
         """The one line at this position. Raises `LedgerUnavailable`."""
 
+    def lines_at(self, positions: Iterable[Position]) -> Iterator[Line]:
+        """The lines at these positions, in this order. Raises `LedgerUnavailable`."""
+
     def prune(self, before_ms: int, start: int, stop: int) -> Pruned:
         """Erase for good those of the records start..stop-1 whose own `time` is before `before_ms` (ms since epoch).
 
@@ -265,6 +268,10 @@ class SegmentJournal:
         """See `Journal`."""
         index = position.index
         return next(_lines(next(self._read(position.segment, index, index + 1, position, chunk=4096))))
+
+    def lines_at(self, positions: Iterable[Position]) -> Iterator[Line]:
+        """See `Journal`."""
+        return map(self.line, positions)
 
     def prune(self, before_ms: int, start: int, stop: int) -> Pruned:
         """See `Journal`."""

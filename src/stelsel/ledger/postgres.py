@@ -22,7 +22,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,7 +58,9 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it would 
 T = TypeVar("T")
 
 _CHUNK = 256
-"""Records fetched at once, at most."""
+"""Records that follow each other fetched at once, at most."""
+_FEW = 32
+"""The same for records here and there, of which any may be large."""
 _FOLLOW_SECONDS = 0.2
 """How soon a host sees what others appended when nobody asks."""
 _AGAIN_SECONDS = 0.05
@@ -86,6 +88,7 @@ SELECT idx, payload FROM (
 ) AS chunk WHERE before < 4194304 ORDER BY idx
 """
 """As many as there are bytes for: at least one, and no more than 4 MiB and a record."""
+_AT = "SELECT idx, payload FROM stelsel_ledger_lines WHERE idx = ANY (%b::bigint[])"
 _NONCES = "SELECT substr(payload, 1, %b::int) FROM stelsel_ledger_lines WHERE idx >= %b AND idx < %b ORDER BY idx"
 _LAST = "SELECT last FROM stelsel_ledger_subjects WHERE subject = %b"
 _ERASE = """
@@ -205,6 +208,17 @@ class PostgresJournal:
     def line(self, position: Position) -> Line:
         """See `Journal`."""
         return next(self.lines(position.index, position.index + 1))
+
+    def lines_at(self, positions: Iterable[Position]) -> Iterator[Line]:
+        """See `Journal`. Some at a time: who asks may be on the other side of a network."""
+        indexes = [position.index for position in positions]
+        for start in range(0, len(indexes), _FEW):
+            few = indexes[start : start + _FEW]
+            payloads: dict[int, bytes] = dict(self._do(partial(_fetch, few)))
+            for index in few:
+                if index not in payloads:
+                    raise gap(index)
+                yield _line(index, payloads[index])
 
     def prune(self, before_ms: int, start: int, stop: int) -> Pruned:
         """See `Journal`. The numbers of subjects are in a table of their own already."""
@@ -365,6 +379,11 @@ def _erased(payload: bytes) -> bytes:
     record = payload[RECORD_AT:]
     counted = Record.from_json(json.loads(record)).canonical_counted()
     return ERASED + sealed(payload[1:RECORD_AT], record) + counted
+
+
+def _fetch(indexes: Sequence[int], session: Session) -> list[tuple[int, bytes]]:
+    rows: list[tuple[int, bytes]] = session.execute(_AT, (NumberArray(indexes),), binary=True).fetchall()
+    return rows
 
 
 def _erase(payloads: Sequence[tuple[int, bytes]], session: Session) -> int:
