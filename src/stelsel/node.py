@@ -34,6 +34,7 @@ from stelsel.base.settings import read_toml
 from stelsel.base.web import application, listen, serving
 from stelsel.control import api as control
 from stelsel.control.comparing import Comparing
+from stelsel.control.keeping import Keeping
 from stelsel.control.managing import Managing
 from stelsel.control.proving import Proving
 from stelsel.control.upkeep import Upkeep
@@ -45,6 +46,7 @@ from stelsel.identity.service import OpenIdProvider
 from stelsel.ledger.api import public_routes as ledger_public_routes
 from stelsel.ledger.api import routes as ledger_routes
 from stelsel.ledger.reconcile_service import Reconciliation
+from stelsel.ledger.retention import Retention
 from stelsel.ledger.service import Ledger
 from stelsel.ledger.tlog_api import routes as tlog_routes
 from stelsel.ledger.witness_api import routes as witness_routes
@@ -123,6 +125,7 @@ class Node:
         )
         self.proving = self._proving()
         self.comparing = self._comparing()
+        self.keeping = self._keeping()
         self.references = SubjectReferences.load(settings.data / "subject.key")
         self.insight = Insight(self.ledger, self.agreements, self.references, _PeerNames(self.agreements))
         self.steering = self._steering()
@@ -179,6 +182,8 @@ class Node:
         if self.steering is not None:
             await self.steering.start()
             stack.push_async_callback(self.steering.stop)
+        await self.keeping.retention.start()
+        stack.push_async_callback(self.keeping.retention.stop)
         await self.comparing.reconciliation.start()
         stack.push_async_callback(self.comparing.reconciliation.stop)
         await self.proving.witnessing.start()
@@ -248,7 +253,7 @@ class Node:
             "reload": self._reload,
             "restart": self._restart,
         }
-        commands |= self._managing().commands()
+        commands |= self._managing().commands() | self.keeping.commands()
         if self.traffic.outway is not None:
             commands["explain"] = self._explain
         if self.opendata is not None:
@@ -413,6 +418,10 @@ class Node:
             settings=self.settings.ledger,
         )
         return Proving(self.ledger, witness, witnessing, self.settings.ledger, self.clock)
+
+    def _keeping(self) -> Keeping:
+        file, keep_days = self.settings.data / "ledger" / "retention.json", self.settings.ledger.keep_days
+        return Keeping(Retention(ledger=self.ledger, file=file, clock=self.clock, keep_days=keep_days))
 
     def _comparing(self) -> Comparing:
         reconciliation = Reconciliation(

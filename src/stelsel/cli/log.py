@@ -61,6 +61,54 @@ def reconcile(
         raise SystemExit(1)
 
 
+@app.command
+def prune(
+    *,
+    before: Annotated[str, Parameter(help="Records made before this moment (2021-01-01), or so long ago (1826d).")],
+    dry_run: Annotated[bool, Parameter(help="Only count them.", negative=())] = False,
+    node: NodeFile = DEFAULT_NODE,
+    json: AsJson = False,
+) -> None:
+    """Erase records that are older, for good. Proofs of all others hold, and so do receipts that were handed out.
+
+    The node does so by itself every day, by `ledger.keep_days`.
+
+    Example: stelsel log prune --before 2021-01-01 --dry-run
+    """
+    moment = _moment(before, time.time(), "--before")
+    done = control_of(node).post("/commands/prune", {"before": moment, "dry_run": dry_run})
+    if json:
+        output.as_json(done)
+    elif dry_run:
+        output.say(f"{done['records']} record(s) would be erased. Nothing was.")
+    else:
+        output.say(f"{done['records']} record(s) erased; {done['segments']} file(s) written anew.")
+
+
+@app.command
+def status(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
+    """Show how long records are kept, and what was erased: moments and counts.
+
+    Example: stelsel log status
+    """
+    found = control_of(node).post("/commands/retention", {})
+    if json:
+        output.as_json(found)
+        return
+    days = found["keep_days"]
+    output.say(f"Records are erased after {days} days." if days else "Records are never erased by themselves.")
+    if found["prunes"]:
+        rows = (
+            (_date(one["time"]), _date(one["before"]), one["records"], one["segments"], "yes" if one["asked"] else "no")
+            for one in found["prunes"]
+        )
+        output.table(("When", "Made before", "Records erased", "Files", "Asked for"), rows)
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
 def _show(found: dict[str, Any]) -> None:
     columns = ("Peer", "From", "Until", "Ours", "Theirs", "Contradictions", "Perhaps not arrived", "Trouble")
     output.table(
@@ -94,7 +142,7 @@ def _show(found: dict[str, Any]) -> None:
         output.table(("When", "Transaction", "Consumer", "Provider", "Service", "What"), rows)
 
 
-def _moment(text: str, now: float) -> float:
+def _moment(text: str, now: float, option: str = "--since") -> float:
     """Seconds since the epoch. Raises `BadRequest`."""
     ago = _AGO.fullmatch(text)
     if ago is not None:
@@ -103,6 +151,6 @@ def _moment(text: str, now: float) -> float:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadRequest(
-            "--since is not a moment that can be read", next_step="write 2026-11-20, 2026-11-20T10:00:00Z, 7d or 12h"
+            f"{option} is not a moment that can be read", next_step="write 2026-11-20, 2026-11-20T10:00:00Z, 7d or 12h"
         ) from error
     return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -21,6 +21,7 @@ from stelsel.ledger.commitment import NONCE_SIZE, sealed
 from stelsel.ledger.cosignature import Cosigned
 from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.glance import counted_of
 from stelsel.ledger.group_commit import GroupCommit
 from stelsel.ledger.index import Index, Reader
 from stelsel.ledger.journal import Journal, Position
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 _NONCES = 1024
 _LINES = 500
+_FORGETTING = 600.0
+"""Seconds that the index may take to forget what was erased, before whoever asked for it is told that it lasts."""
 
 
 class Ledger:
@@ -144,7 +147,9 @@ class Ledger:
 
     async def entry(self, index: int) -> Entry:
         """The record at this place. Raises `NotFound`."""
-        return (await self._ask(lambda reader: [_known(reader, index)]))[0]
+        for entry in await self._ask(lambda reader: [_known(reader, index)]):
+            return entry
+        raise _unknown()
 
     async def checkpoint(self) -> SignedCheckpoint:
         """Signed over everything that is durable now."""
@@ -157,6 +162,8 @@ class Ledger:
         def make(reader: Reader) -> dict[str, Any]:
             position = _known(reader, index)
             line = opened.journal.line(position)
+            if not line.record:
+                raise _unknown()
             tree = reader.tree()
             shown = opened.checkpoints.cosigned
             if shown is None or not index < shown.checkpoint.size <= tree.size:
@@ -242,12 +249,41 @@ class Ledger:
         while piece := await asyncio.to_thread(lambda: b"".join(islice(lines, _LINES))):
             yield piece
 
+    async def last_number(self, subject: str) -> int:
+        """How many records there are, or were, about this subject reference: the number of the latest; 0: none."""
+        return await asyncio.to_thread(self._open_now().journal.last_number, subject)
+
+    async def due(self, before: float) -> int:
+        """How many records were made before this moment (seconds since the epoch) and are not erased."""
+        return (await self._read(lambda reader: reader.due(int(before * 1000))))[0]
+
+    async def prune(self, before: float) -> tuple[int, int]:
+        """Erase for good the records made before this moment; gives (records, files written anew).
+
+        Proofs of all others, and receipts of these that were handed out, hold. Raises `LedgerUnavailable`.
+        """
+        opened = self._open_now()
+        before_ms = int(before * 1000)
+
+        def erase(reader: Reader) -> tuple[int, int]:
+            count, start, stop = reader.due(before_ms)
+            return (start, stop) if count else (0, 0)
+
+        start, stop = await self._read(erase)
+        if start == stop:
+            return 0, 0
+        pruned = await asyncio.to_thread(opened.journal.prune, before_ms, start, stop)
+        await asyncio.to_thread(opened.index.erased, start, stop, _FORGETTING)
+        return pruned.records, pruned.segments
+
     # Inside
 
     def _evidence(self, size: int) -> Iterator[bytes]:
         for line in self._open_now().journal.lines(0, size) if size else ():
-            record = Record.from_json(json.loads(line.record))
-            yield evidence.line(record, sealed(line.nonce, line.record))
+            if line.record:
+                yield evidence.line(counted_of(line.record), sealed(line.nonce, line.record))
+            else:
+                yield evidence.line(line.counted, line.seal)
 
     def _sign(self, reader: Reader) -> SignedCheckpoint:
         opened = self._open_now()
@@ -259,9 +295,10 @@ class Ledger:
         opened = self._open_now()
 
         def ask(reader: Reader) -> list[Entry]:
+            lines = opened.journal.lines_at(question(reader))
+            # what is erased at this moment is no longer shown, though the index still knows of it
             return [
-                Entry(position.index, Record.from_json(json.loads(opened.journal.line(position).record)))
-                for position in question(reader)
+                Entry(line.position.index, Record.from_json(json.loads(line.record))) for line in lines if line.record
             ]
 
         return await self._read(ask)
@@ -367,8 +404,12 @@ def _root(reader: Reader) -> bytes:
 def _known(reader: Reader, index: int) -> Position:
     position = reader.position(index)
     if position is None:
-        raise NotFound("the ledger holds no record at that place")
+        raise _unknown()
     return position
+
+
+def _unknown() -> NotFound:
+    return NotFound("the ledger holds no record at that place, or not any more")
 
 
 def _closed() -> LedgerUnavailable:

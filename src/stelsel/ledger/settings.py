@@ -76,6 +76,13 @@ class LedgerSettings(Settings):
     find_deadline: float = Field(
         default=10.0, gt=0, le=300, description="seconds that a search waits for the index to hold all that is on disk"
     )
+    keep_days: int = Field(
+        default=7305,
+        ge=0,
+        le=36_525,
+        description="days after which a record is erased, while its proofs stay; 0: never. The default is twenty "
+        "years, see [Retention](operate.md#retention)",
+    )
     witnesses: tuple[PeerId, ...] = Field(
         default=(),
         max_length=32,
