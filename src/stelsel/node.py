@@ -432,6 +432,7 @@ class Node:
             database=self.database,
             clock=self.clock,
             settings=self.settings.reconciliation,
+            keep_days=self.settings.ledger.keep_days,
         )
         return Comparing(reconciliation, self.clock)
 

@@ -91,6 +91,7 @@ def world(tmp_path: Path, new_keypair: Callable[..., KeyPair]) -> Callable[..., 
                     database=databases[peer],
                     clock=clock,
                     settings=ReconciliationSettings(**{"settle": 0, "interval": 0, **settings}),
+                    keep_days=2,
                 ),
             )
         made = World(sides[CONSUMER], sides[PROVIDER], clock)
@@ -282,6 +283,14 @@ def test_what_is_under_way_and_what_is_too_old_is_left_alone(world: Any, record:
         assert (outcome.ours, outcome.found) == (1, ())
 
     world(test, settle=30, days=1)
+
+
+def test_nothing_older_than_we_keep_ourselves_is_compared(world: Any) -> None:
+    async def test(world: World) -> None:
+        world.clock.set(BEGIN + 40 * 86_400.0)
+        assert (await world.consumer.run(since=0)).start == BEGIN + 38 * 86_400
+
+    world(test, days=30)
 
 
 def test_more_than_can_be_held_is_compared_in_parts(world: Any, record: Make, monkeypatch: pytest.MonkeyPatch) -> None:

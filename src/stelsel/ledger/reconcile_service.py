@@ -105,8 +105,9 @@ class Reconciliation:
         database: Database,
         clock: Clock,
         settings: ReconciliationSettings,
+        keep_days: int = 0,
     ) -> None:
-        """`peers` gives the counterparties; `own` is our peer id."""
+        """`peers` gives the counterparties; `own` is our peer id; `keep_days`: we erase records then, 0: never."""
         self._own = own
         self._ledger = ledger
         self._pages = pages
@@ -114,6 +115,7 @@ class Reconciliation:
         self._database = database
         self._clock = clock
         self._settings = settings
+        self._days = min(settings.days, keep_days) if keep_days else settings.days
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
@@ -171,7 +173,7 @@ class Reconciliation:
         now, settings = self._clock.now(), self._settings
         with self._database.read() as connection:
             up_to = store.standing(connection, peer_id).up_to
-        earliest = int(now) - settings.days * 86_400
+        earliest = int(now) - self._days * 86_400
         start = max(earliest, up_to if since is None else int(since))
         stop = max(start, int(now - settings.settle))
         run = _Run(self, peer_id, start, stop)

@@ -21,8 +21,8 @@ class ReconciliationSettings(Settings):
         default=30,
         ge=1,
         le=3660,
-        description="days back that are compared, at most; keep it below the time that we and counterparties keep "
-        "records, or what one side no longer keeps counts as missing",
+        description="days back that are compared, at most, and never longer than `ledger.keep_days`; keep it below the "
+        "time that counterparties keep records, or what they no longer keep counts as missing",
     )
     settle: int = Field(
         default=120,
