@@ -98,6 +98,7 @@ class Witnessing:
         self._introduced: dict[str, str] = {}
         self._status = {peer: WitnessStatus(peer, None, None, "") for peer in settings.witnesses}
         self._asked: tuple[int, float] = (-1, 0.0)
+        self._enough: bool | None = None
 
     async def start(self) -> None:
         """Begin asking, if the settings name witnesses."""
@@ -123,8 +124,12 @@ class Witnessing:
         witnesses = self._settings.witnesses
         answers = await asyncio.gather(*(self._ask_safely(peer, checkpoint) for peer in witnesses))
         given = [answer for answer in answers if answer is not None]
-        if len(given) < min(self._settings.witness_quorum, len(witnesses)) or not given:
-            _log.warning("too few witnesses", cosigned=len(given), wanted=self._settings.witness_quorum)
+        enough = len(given) >= max(1, min(self._settings.witness_quorum, len(witnesses)))
+        if enough != self._enough:
+            tell = _log.info if enough else _log.warning
+            tell("enough witnesses" if enough else "too few witnesses", cosigned=len(given))
+        self._enough = enough
+        if not enough:
             return None
         note = Note(checkpoint.note.text, (*checkpoint.note.signatures, *(line for line, _ in given)))
         words = tuple(word for _, word in given)
@@ -136,6 +141,7 @@ class Witnessing:
 
     async def _run(self) -> None:
         while True:
+            await asyncio.sleep(self._settings.witness_interval)  # first: others that start with us must be up
             try:
                 size, at = self._asked
                 now = self._clock.now()
@@ -144,7 +150,6 @@ class Witnessing:
                     self._asked = (cosigned.checkpoint.size, now) if cosigned is not None else (-1, now)
             except Exception as error:  # noqa: BLE001 - the ledger goes on without, and they are asked again
                 _log.warning("witnesses could not be asked", reason=type(error).__name__)
-            await asyncio.sleep(self._settings.witness_interval)
 
     async def _ask_safely(self, peer: str, checkpoint: SignedCheckpoint) -> tuple[SignatureLine, Endorsement] | None:
         before = self._status[peer]

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import html
+import json
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from stelsel.demo.cast import GEMEENTE, REGIE, REGISTER, UITKERING
+from stelsel.demo.cast import ACTORS, GEMEENTE, REGIE, REGISTER, UITKERING
 from stelsel.demo.scenario.browser import Visitor
 from stelsel.demo.scenario.play import Evidence, Story, expect
+from stelsel.ledger.receipts import write
 from stelsel.privacy.fields import in_words
 
+_QUORUM = 2
+_PATIENCE = 60.0
 _MONTHS = ["januari", "februari", "maart", "april", "mei", "juni"]
 _MONTHS += ["juli", "augustus", "september", "oktober", "november", "december"]
 
@@ -44,7 +50,7 @@ def sees_each_use(story: Story) -> Evidence:
 
 
 def proves_it_offline(story: Story) -> Evidence:
-    """`stelsel verify` proves the receipt with no node and no network; one changed byte fails."""
+    """`stelsel verify` proves the receipt with no node and no network; one changed byte fails. Others witnessed it."""
     folder = story.country.folder
     receipt = folder / "bewijs.json"
     receipt.write_bytes(story.receipt)
@@ -58,7 +64,25 @@ def proves_it_offline(story: Story) -> Evidence:
         altered.write_bytes(changed)
         expect(_verify(altered, folder / "trust-anchors.pem").returncode == 1, f"byte {position} changed: it fails")
     altered.unlink()
-    return {"bytes": len(story.receipt), "holds": True, "changed bytes that were caught": len(positions)}
+    names = _witnesses(story, json.loads(story.receipt))
+    caught = {"changed bytes that were caught": len(positions)}
+    return {"bytes": len(story.receipt), "holds": True} | caught | {"witnessed by": ", ".join(names)}
+
+
+def _witnesses(story: Story, receipt: dict[str, Any]) -> list[str]:
+    """Wait until other organisations cosigned the ledger with this record in it; then the receipt proves that too."""
+    owner = next(actor for actor in ACTORS if f"/{actor.peer_id}\n" in receipt["checkpoint"])
+    deadline = time.monotonic() + _PATIENCE
+    while len(receipt.get("witnesses", ())) < _QUORUM:
+        expect(time.monotonic() < deadline, f"{_QUORUM} organisations cosign the ledger of {owner.name}", receipt)
+        time.sleep(0.2)
+        receipt = story.country.control(owner).get(f"/receipts/{receipt['index']}")
+    file = story.country.folder / "bewijs-met-getuigen.json"
+    file.write_bytes(write(receipt))
+    demanded = ("--witness-quorum", str(_QUORUM), "--json")
+    proven = _verify(file, story.country.folder / "trust-anchors.pem", *demanded)
+    expect(proven.returncode == 0, "the receipt holds with its witnesses", proven.stderr)
+    return [str(witness["peer"]) for witness in json.loads(proven.stdout)["witnesses"]]
 
 
 def log_in(story: Story, visitor: Visitor) -> str:
@@ -78,8 +102,8 @@ def _moments(story: Story) -> list[str]:
     return told
 
 
-def _verify(receipt: Path, anchors: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stelsel", "verify", str(receipt), "--trust-anchors", str(anchors)]
+def _verify(receipt: Path, anchors: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stelsel", "verify", str(receipt), "--trust-anchors", str(anchors), *more]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
