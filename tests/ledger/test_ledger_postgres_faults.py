@@ -6,12 +6,14 @@ import asyncio
 import json
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +328,74 @@ def test_sessions_that_are_ended_under_load_lose_and_double_nothing_and_refuse_n
     assert len(acknowledged) > 100
     assert sorted(acknowledged.values()) == list(range(len(found)))
     assert all(found[index] == nonce for nonce, index in acknowledged.items())
+    check_numbers(journal)
+
+
+CHILD = """
+import asyncio, os, sys
+from stelsel.ledger.group_commit import GroupCommit
+from stelsel.ledger.postgres import PostgresJournal
+
+async def main():
+    journal = PostgresJournal(sys.argv[1], peer_id=sys.argv[2], public_key=bytes(range(32)), deadline=10)
+    commit = GroupCommit(journal, batch_records=32, waiting_records=1000, deadline=10)
+    commit.start()
+    async def appender(name):
+        number = 0
+        while True:
+            record = b'{"reason":"%s-%d","subject":"r","time":1}' % (name.encode(), number)
+            index = await commit.append((os.urandom(16), record, "r"))
+            os.write(1, f"{index} {name}-{number}\\n".encode())
+            number += 1
+    await asyncio.gather(*(appender(f"{os.getpid()}.{n}") for n in range(8)))
+
+asyncio.run(main())
+"""
+
+
+def test_kill_9_of_hosts_loses_and_doubles_nothing_and_leaves_the_others_free(
+    address: str, journal_at: Callable[..., PostgresJournal]
+) -> None:
+    command = [sys.executable, "-c", CHILD, address, PEER]
+    chance = random.Random(5)
+    outputs: list[bytes] = []
+    with ExitStack() as stack:
+        hosts = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+        for host in hosts:
+            stack.callback(host.wait)
+            stack.callback(host.kill)
+        pool = stack.enter_context(ThreadPoolExecutor(8))
+
+        def read(host: subprocess.Popen[bytes]) -> bytes:
+            assert host.stdout is not None
+            with host.stdout:
+                return host.stdout.read()
+
+        reading = [pool.submit(read, host) for host in hosts]
+        watching = journal_at(address, deadline=10)
+        due = time.monotonic() + 30
+        while watching.refresh() < 200 and time.monotonic() < due:  # all of them, more or less, are at it
+            time.sleep(0.02)
+        for host in hosts[:2]:
+            time.sleep(chance.uniform(0.05, 0.3))
+            host.kill()
+            size = watching.refresh()
+            while watching.refresh() < size + 50 and time.monotonic() < due:  # who is left goes on
+                time.sleep(0.02)
+            assert watching.size >= size + 50
+        hosts[2].kill()
+        outputs = [future.result() for future in reading]
+    told = {}
+    for output in outputs:
+        for line in output.decode().split("\n")[:-1]:
+            index, text = line.split(" ")
+            assert int(index) not in told
+            told[int(index)] = text
+    journal = journal_at(address)
+    found = [json.loads(line.record)["reason"] for line in journal.lines(0, journal.size)]
+    assert len(told) > 100
+    assert all(found[index] == text for index, text in told.items())
+    assert len(set(found)) == len(found)
     check_numbers(journal)
 
 
