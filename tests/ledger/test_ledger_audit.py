@@ -307,3 +307,23 @@ def test_checkpoints_are_kept_once_a_size_and_bounded(tmp_path: Path, monkeypatc
     tree.append(leaf_hash(b"200"))
     mended.sign(201, tree.node, 9999)
     assert [kept.checkpoint is None for kept in mended.kept()][-2:] == [True, False]
+
+
+def test_a_ledger_of_which_records_were_erased_is_whole(new_ledger: NewLedger, record: NewRecord) -> None:
+    async def run() -> None:
+        ledger = new_ledger(segment_bytes=12_000)
+        await ledger.start()
+        for start in (0, 200, 400):
+            await asyncio.gather(*(ledger.append(record(number)) for number in range(start, start + 200)))
+            await ledger.checkpoint()
+        erased = 0
+        for cut in (100, 250, 500):  # while it is audited, too
+            (_, report), (pruned, _) = await asyncio.gather(_audit(ledger), ledger.prune(record(cut).time / 1000))
+            assert report.sound, report.differences
+            erased += pruned
+            _, report = await _audit(ledger)
+            assert (report.sound, report.erased, report.checkpoints) == (True, erased, 3)
+        assert erased > 400
+        await ledger.stop()
+
+    asyncio.run(run())
