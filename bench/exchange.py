@@ -177,13 +177,18 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
     door: Inway | Outway
     if provider:
         inway_settings = InwaySettings(
-            listen=f"127.0.0.1:{ports['inway']}", address=inway_address, upstream_idle_seconds=30
+            listen=f"127.0.0.1:{ports['inway']}",
+            address=inway_address,
+            upstream_idle_seconds=30,
+            maximum_connections=12_000,  # for bench/abuse.py
         )
         door = Inway(services=services, settings=inway_settings, **common)
         await door.start(listen(inway_settings.listen))
     else:
         outway_settings = OutwaySettings(
-            listen=f"127.0.0.1:{ports['outway']}", aliases={"things": f"{REGISTER}/things"}
+            listen=f"127.0.0.1:{ports['outway']}",
+            aliases={"things": f"{REGISTER}/things"},
+            maximum_connections=12_000,
         )
         door = Outway(settings=outway_settings, **common)
         await door.start(listen(outway_settings.listen))
