@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -30,6 +30,7 @@ from stelsel.ledger.tlog_api import PREFIX
 _MOST_BYTES = 4 * MAXIMUM_NOTE
 _TILE_BYTES = 8192
 _PATIENCE = 60.0
+_NEXT_STEP = "keep what was served, with the checkpoint, and ask that organisation what happened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Remote:
             paths = (tile_path(level, number, tile_width(size, level, number)) for level, number in tiles)
             return [self._get(f"{PREFIX}/tile/{path}", _TILE_BYTES) for path in paths]
 
-        return examine(
+        steps = examine(
             size=size,
             stored_root=shown.checkpoint.root,
             lines=self._lines,
@@ -79,6 +80,12 @@ class Remote:
             kept=[Kept(1, SIGNED, read_checkpoint(shown.text))],
             key=VerifierKey(shown.checkpoint.origin, ED25519, shown.key),
         )
+        for step in steps:
+            if isinstance(step, Report):  # it is not ours to mend
+                told = tuple(replace(each, next_step=_NEXT_STEP) for each in step.differences)
+                yield replace(step, differences=told)
+            else:
+                yield step
 
     def _lines(self, start: int, stop: int) -> Iterator[Line]:
         with self._open(f"/stelsel/v1/ledger/counted?size={stop}") as answer:
