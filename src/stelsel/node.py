@@ -127,7 +127,9 @@ class Node:
         self.comparing = self._comparing()
         self.keeping = self._keeping()
         self.references = SubjectReferences.load(settings.data / "subject.key")
-        self.insight = Insight(self.ledger, self.agreements, self.references, _PeerNames(self.agreements))
+        names = _PeerNames(self.agreements)
+        erased_before = self.keeping.retention.horizon
+        self.insight = Insight(self.ledger, self.agreements, self.references, names, erased_before)
         self.steering = self._steering()
         self.provider = self._provider()
         self.opendata = self._opendata()

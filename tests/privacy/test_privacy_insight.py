@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import SetClock
 from stelsel.base.errors import BadGateway, BadRequest, NotFound
 from stelsel.base.web import application
+from stelsel.ledger.intake import load_block, save_block
 from stelsel.ledger.query import Entry, Query
 from stelsel.ledger.receipts import verify
 from stelsel.ledger.record import Record
@@ -55,6 +58,9 @@ class ListedLedger:
             and entry.index != query.after_index
         ]
         return found[: query.limit]
+
+    async def last_number(self, subject: str) -> int:
+        return max((one.record.subject_sequence for one in self.entries if one.record.subject == subject), default=0)
 
     async def receipt(self, index: int) -> dict[str, Any]:
         return {"index": index, "record": self.entries[index].record.to_json()}
@@ -385,5 +391,95 @@ def test_with_the_real_ledger_uses_are_found_and_proved(with_ledger: Callable[..
                 await shown.receipt(MINE, index)
         answer = json.dumps({"bewijs": receipt}).encode()
         assert oversupplied(api.service("unix:/x"), answer, ("bewijs",)) == ()
+
+    with_ledger(scenario)
+
+
+def numbered(*records: Record) -> list[Record]:
+    counts: dict[str, int] = {}
+    result = []
+    for one in records:
+        counts[one.subject] = counts.get(one.subject, 0) + 1
+        result.append(one._replace(subject_sequence=counts[one.subject] if one.subject else 0))
+    return result
+
+
+def test_every_row_tells_which_records_of_how_many_it_is() -> None:
+    about_me = (
+        record(transaction_id=transaction(number // 2), event="response" if number % 2 else "request", subject=ME)
+        for number in range(8)
+    )
+    insight = Insight(ListedLedger(*numbered(*about_me)), Agreed(agreement(terms())), REFERENCES, NAMES)
+    rows = asyncio.run(insight.uses(MINE))
+    assert [(use.numbers, use.total, use.missing, use.missing_after) for use in rows] == [
+        ((7, 8), 8, 0, 0),
+        ((5, 6), 8, 0, 0),
+        ((3, 4), 8, 0, 0),
+        ((1, 2), 8, 0, 0),
+    ]
+    assert [Use.from_json(json.loads(json.dumps(use.to_json()))) for use in rows] == rows
+
+
+@pytest.mark.parametrize(
+    ("gone", "missing", "after"),
+    [
+        ([], [0, 0, 0, 0, 0, 0], 0),
+        ([3], [0, 0, 1, 0, 0], 0),
+        ([1, 2], [0, 0, 0, 2], 0),
+        ([5], [1, 0, 0, 0, 0], 0),
+        ([0], [0, 0, 0, 0, 0], 1),
+        ([0, 1, 4], [0, 1, 0], 2),
+    ],
+)
+def test_a_record_that_is_gone_is_told(gone: list[int], missing: list[int], after: int) -> None:
+    ledger = ListedLedger(*numbered(*(record(transaction_id=transaction(number), subject=ME) for number in range(6))))
+    entries = ledger.entries
+    ledger.entries = [entry for entry in entries if entry.index not in gone]
+
+    async def last_number(_: str) -> int:
+        return 6
+
+    ledger.last_number = last_number  # type: ignore[method-assign]
+    insight = Insight(ledger, Agreed(agreement(terms())), REFERENCES, NAMES)
+    rows = asyncio.run(insight.uses(MINE))
+    assert [use.missing for use in rows] == missing
+    assert rows[-1].missing_after == after
+    paged, before = [], None
+    while page := asyncio.run(insight.uses(MINE, limit=2, before_index=before)):
+        paged += page
+        before = page[-1].index
+    assert [use.missing for use in paged] == missing
+
+
+def test_records_from_before_there_were_numbers_are_no_gap() -> None:
+    old = [record(transaction_id=transaction(number), subject=ME) for number in range(3)]
+    new = numbered(*(record(transaction_id=transaction(number), subject=ME) for number in range(3, 5)))
+    rows = asyncio.run(Insight(ListedLedger(*old, *new), Agreed(agreement(terms())), REFERENCES, NAMES).uses(MINE))
+    assert [(use.numbers, use.missing, use.missing_after) for use in rows] == [
+        ((2,), 0, 0),
+        ((1,), 0, 0),
+        *[((), 0, 0)] * 3,
+    ]
+
+
+def test_with_the_real_ledger_what_was_taken_away_is_told_and_what_was_erased_is_explained(
+    with_ledger: Callable[..., None], tmp_path: Path
+) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        for number in range(7):
+            await ledger.append(record(transaction_id=transaction(number), subject=ME, time=1_000_000 + number))
+        insight = Insight(ledger, Agreed(agreement(terms())), REFERENCES, NAMES, lambda: 1000.002)
+        await ledger.prune(1000.002)
+        rows = await insight.uses(MINE)
+        assert [use.numbers for use in rows] == [(7,), (6,), (5,), (4,), (3,)]
+        assert (rows[-1].missing_after, rows[-1].erased_before) == (2, 1_000_002)
+        (file,) = tmp_path.rglob("index.sqlite")
+        with closing(sqlite3.connect(file)) as connection, connection:
+            block = load_block(connection, 0)
+            assert block is not None
+            block.erase(4)
+            save_block(connection, block)
+        rows = await insight.uses(MINE)
+        assert [(use.numbers, use.missing) for use in rows] == [((7,), 0), ((6,), 0), ((4,), 1), ((3,), 0)]
 
     with_ledger(scenario)

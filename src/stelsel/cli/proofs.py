@@ -71,6 +71,8 @@ def _tell(proven: VerifiedReceipt) -> None:
     output.say(f"  Transaction  {output.plain(record.transaction_id)}")
     output.say(f"  Exchange     {record.consumer} asked {record.provider} for {output.plain(record.service)}")
     output.say(f"  Decision     {'allowed' if record.allowed else 'refused'} ({output.plain(record.reason)})")
+    if record.subject_sequence:
+        output.say(f"  Resident     record number {record.subject_sequence} about this resident in that ledger")
     if proven.witnesses:
         for each in proven.witnesses:
             output.say(f"  Witness      {output.plain(each.peer_name)} ({each.peer_id}), {moment(each.time)}")

@@ -101,14 +101,17 @@ class Retention:
         except (OSError, ValueError, TypeError):
             return []
 
-    @property
     def horizon(self) -> float:
         """Of before this moment records were erased, seconds since the epoch; 0: none ever were."""
         return max((one.before for one in self.done() if one.records), default=0)
 
     def status(self) -> dict[str, Any]:
         """What the operator is told."""
-        return {"keep_days": self.keep_days, "erased_before": self.horizon, "prunes": [asdict(x) for x in self.done()]}
+        return {
+            "keep_days": self.keep_days,
+            "erased_before": self.horizon(),
+            "prunes": [asdict(x) for x in self.done()],
+        }
 
     async def _daily(self) -> None:
         latest = 0.0

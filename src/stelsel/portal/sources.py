@@ -59,6 +59,20 @@ class Answer:
     problem: Problem | None = None
 
     @property
+    def missing(self) -> int:
+        """How many records about the resident are not there, though their numbers were given, and nothing says why.
+
+        Of the oldest that are not there the source may say that they were erased by policy.
+        """
+        return sum(row.missing + (0 if row.erased_before else row.missing_after) for row in self.rows)
+
+    @property
+    def erased(self) -> tuple[int, int] | None:
+        """(how many of the oldest records were erased, before which moment in ms), if any."""
+        last = self.rows[-1] if self.rows else None
+        return (last.missing_after, last.erased_before) if last and last.erased_before and last.missing_after else None
+
+    @property
     def oldest(self) -> int:
         """The index with which the next page is asked."""
         return self.rows[-1].index
@@ -148,6 +162,9 @@ def _rows(source: Source, given: Any) -> tuple[Use, ...]:
     for row in rows:
         if not 0 <= row.time < _LARGEST_TIME or not 0 <= row.index < _LARGEST_INDEX:
             raise BadGateway("a use has a time or a number that cannot be")
+        counts = (row.total, row.missing, row.missing_after, *row.numbers)
+        if any(not 0 <= count < _LARGEST_INDEX for count in counts) or not 0 <= row.erased_before < _LARGEST_TIME:
+            raise BadGateway("a use has a count that cannot be")
         if source.peer_id not in (row.consumer, row.provider):
             raise BadGateway("a source tells of an exchange that it had no part in")
     return rows

@@ -7,7 +7,8 @@ recorded about the others is not even read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from stelsel.agreements.agreement import Agreement
@@ -33,6 +34,8 @@ class LedgerReader(Protocol):
 
     async def receipt(self, index: int) -> dict[str, Any]: ...
 
+    async def last_number(self, subject: str) -> int: ...
+
 
 class AgreementReader(Protocol):
     """What insight needs of the agreements."""
@@ -41,7 +44,10 @@ class AgreementReader(Protocol):
 
 
 class Insight:
-    """Answers what a resident may ask about herself. `peer_names` maps peer ids to names, and may change meanwhile."""
+    """Answers what a resident may ask about herself. `peer_names` maps peer ids to names, and may change meanwhile.
+
+    `erased_before` gives the moment before which records were erased by policy (seconds since the epoch; 0: never).
+    """
 
     def __init__(
         self,
@@ -49,11 +55,13 @@ class Insight:
         agreements: AgreementReader,
         references: SubjectReferences,
         peer_names: Mapping[str, str],
+        erased_before: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._ledger = ledger
         self._agreements = agreements
         self._references = references
         self._peer_names = peer_names
+        self._erased_before = erased_before
 
     async def uses(self, bsn: str, limit: int = PAGE, before_index: int | None = None) -> list[Use]:
         """The uses of this resident's data, latest first; at most `limit` (1 to `MAXIMUM_PAGE`).
@@ -63,19 +71,24 @@ class Insight:
         """
         subject = self._references.of(bsn)
         limit = max(1, min(limit, MAXIMUM_PAGE))
+        count = _Count(await self._ledger.last_number(subject), int(self._erased_before() * 1000))
+        if before_index is not None:
+            newer = await self._ledger.find(Query(subject=subject, after_index=before_index + 1, limit=1))
+            count.after(newer[0].record.subject_sequence if newer and newer[0].index == before_index else 0)
         rows: list[Use] = []
         seen: dict[str, list[Exchange]] = {}
         for _ in range(_MAXIMUM_BATCHES):
             batch = await self._ledger.find(Query(subject=subject, after_index=before_index, limit=limit))
             for entry in batch:
+                count.see(entry.record.subject_sequence)
                 exchange = await self._exchange_of(entry, subject, seen)
                 # An exchange shows at its first record about the subject only, so that no page repeats another.
                 if exchange.index_about(subject) == entry.index:
-                    rows.append(self._row(exchange, entry.index))
+                    rows.append(count.told(self._row(exchange, entry.index), exchange.numbers_about(subject)))
                     if len(rows) == limit:
                         return rows
             if len(batch) < limit:
-                break
+                return [*rows[:-1], count.ended(rows[-1])] if rows else rows
             before_index = batch[-1].index
         return rows
 
@@ -110,3 +123,32 @@ class Insight:
             name_of=lambda peer: self._peer_names.get(peer, peer),
             insight_service=INSIGHT_SERVICE,
         )
+
+
+class _Count:
+    """Sees the numbers of records, latest first, and which should be there and are not."""
+
+    def __init__(self, total: int, erased_before: int) -> None:
+        self._total, self._erased_before = total, erased_before
+        self._next = total
+        self._missing = 0
+
+    def after(self, number: int) -> None:
+        """What follows comes after the record with this number; 0: that is not known."""
+        self._next = number - 1 if number else 0
+
+    def see(self, number: int) -> None:
+        """The next record has this number. One without is from before there were numbers; one that is higher than the
+        last that there was when we began to look came since."""
+        self._missing += max(0, self._next - number)
+        self._next = max(0, number - 1)
+
+    def told(self, row: Use, numbers: tuple[int, ...]) -> Use:
+        """The row with what was missing since the row before."""
+        missing, self._missing = self._missing, 0
+        total = max(self._total, *numbers) if numbers else self._total
+        return replace(row, numbers=numbers, total=total, missing=missing, erased_before=self._erased_before)
+
+    def ended(self, row: Use) -> Use:
+        """The last row there is: all that has a lower number is not there."""
+        return replace(row, missing_after=self._missing + self._next)

@@ -8,7 +8,7 @@ into one, not even when a consumer gives them the same transaction id: what happ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 from stelsel.agreements.agreement import Agreement
@@ -28,6 +28,7 @@ GROUNDS: dict[str, Words] = {
 }
 """The grounds of GDPR article 6(1), in plain words."""
 
+_MAXIMUM_NUMBERS = 100
 _OTHER_REASON = Words("De vraag is geweigerd.", "The request was refused.")
 
 
@@ -76,6 +77,16 @@ class Use:
     """Content hash, or empty."""
     transaction_id: str
     trace_id: str
+    numbers: tuple[int, ...] = ()
+    """Which of the records about this resident they are, at who keeps them: 1, 2, 3... Empty: before there were any."""
+    total: int = 0
+    """How many records about this resident there are, or were, at who keeps them."""
+    missing: int = 0
+    """So many records between this row and the newer one before it are not there, and should be."""
+    missing_after: int = 0
+    """In the last row there is: so many older records are not there."""
+    erased_before: int = 0
+    """Records made before this moment (ms since the epoch) were erased by policy; 0: none ever were."""
 
     def to_json(self) -> dict[str, Any]:
         """The row as a JSON object, without what is empty."""
@@ -91,12 +102,27 @@ class Use:
 
         Raises `BadGateway` when it is no such row: it comes from another organisation.
         """
-        return cls(**{field.name: _member(value, field.name, str(field.type)) for field in fields(cls)})
+        later = {field.name for field in fields(cls) if field.default is not MISSING}  # who runs an older version
+        given = _names(value)
+        return cls(
+            **{
+                field.name: _member(value, field.name, str(field.type))
+                for field in fields(cls)
+                if field.name in given or field.name not in later
+            }
+        )
+
+
+def _names(value: Any) -> set[str]:
+    return set(value) if isinstance(value, dict) else set()
 
 
 def _member(value: Any, name: str, kind: str) -> Any:
     given = value.get(name) if isinstance(value, dict) else None
-    if kind.startswith("tuple"):
+    if kind == "tuple[int, ...]":
+        if isinstance(given, list) and len(given) <= _MAXIMUM_NUMBERS and all(type(one) is int for one in given):
+            return tuple(given)
+    elif kind.startswith("tuple"):
         given = [] if given is None else given
         if isinstance(given, list) and all(isinstance(one, str) for one in given):
             return tuple(given)
@@ -119,6 +145,11 @@ class Exchange:
     @property
     def first(self) -> Record:
         return self.entries[0].record
+
+    def numbers_about(self, subject: str) -> tuple[int, ...]:
+        """The numbers of its records about this subject, rising; without those from before there were any."""
+        numbers = (entry.record.subject_sequence for entry in self.entries if entry.record.subject == subject)
+        return tuple(sorted(filter(None, numbers)))
 
     def index_about(self, subject: str) -> int | None:
         """The lowest index of a record in it that is about this subject."""
