@@ -11,6 +11,8 @@ import pytest
 from exchange_processes import Door, Load, Pair, a_pair, until
 from exchange_world import REGISTER
 
+from stelsel.base.errors import Fault
+
 pytestmark = pytest.mark.country
 _AT_ONCE = 1.0
 """Seconds in which a change acts in all workers."""
@@ -110,6 +112,19 @@ def test_workers_are_replaced_one_by_one_without_a_lost_request(pair: Pair, cont
             until(lambda name=name: not before[name] & _alive(before[name]))
             assert not before[name] & {worker["pid"] for worker in pair.workers(name)}
     assert (load.lost, set(load.statuses)) == ([], {200})
+
+
+def test_a_worker_that_does_not_start_leaves_the_old_one_at_work(pair: Pair, contract: str) -> None:
+    before = [worker["pid"] for worker in pair.workers("register")]
+    key = pair.folder / "register" / "data" / "subject.key"
+    key.chmod(0o644)  # others may read it, so a worker refuses to begin
+    try:
+        with pytest.raises(Fault, match="did not start"):
+            pair.control("register").post("/commands/reload")
+    finally:
+        key.chmod(0o600)
+    assert [worker["pid"] for worker in pair.workers("register")] == before
+    assert {pair.ask() for _ in range(4)} == {200}
 
 
 def test_a_worker_that_is_asked_to_end_finishes_and_is_replaced(pair: Pair, contract: str) -> None:

@@ -242,7 +242,7 @@ def play(keypair: KeyPair, scenario: Callable[[Ends], Awaitable[None]], **limits
 def test_a_request_waits_until_its_record_is_durable_and_gets_its_index(municipality: KeyPair) -> None:
     async def scenario(ends: Ends) -> None:
         records = [a_record(number, subject="s" * 32 if number % 2 else "") for number in range(5)]
-        waiting = [asyncio.create_task(ends.ledger.append(record)) for record in records]
+        waiting = [asyncio.ensure_future(ends.ledger.append(record)) for record in records]
         await ends.offered(5)
         assert [(data, subject) for data, subject, _ in ends.house.offered] == [
             (record.canonical(), record.subject) for record in records
@@ -259,7 +259,7 @@ def test_a_request_waits_until_its_record_is_durable_and_gets_its_index(municipa
 
 def test_a_record_that_is_not_kept_refuses_its_own_request_only(municipality: KeyPair) -> None:
     async def scenario(ends: Ends) -> None:
-        waiting = [asyncio.create_task(ends.ledger.append(a_record(number))) for number in range(3)]
+        waiting = [asyncio.ensure_future(ends.ledger.append(a_record(number))) for number in range(3)]
         await ends.offered(3)
         for number, (_, _, future) in enumerate(ends.house.offered):
             if number == 1:
@@ -291,7 +291,7 @@ def test_a_house_that_is_silent_has_not_recorded_it(municipality: KeyPair) -> No
 def test_without_a_house_everything_is_refused_at_once(municipality: KeyPair) -> None:
     async def scenario(ends: Ends) -> None:
         ends.agreements.put([an_agreement("echo", municipality)])
-        record = asyncio.create_task(ends.ledger.append(a_record()))
+        record = asyncio.ensure_future(ends.ledger.append(a_record()))
         await ends.offered(1)
         ends.house.full = True
         token = asyncio.create_task(ends.agreements.token("$1$3$echo"))
@@ -311,7 +311,7 @@ def test_without_a_house_everything_is_refused_at_once(municipality: KeyPair) ->
 
 def test_more_records_than_may_wait_and_records_that_are_too_large_are_refused_here(municipality: KeyPair) -> None:
     async def scenario(ends: Ends) -> None:
-        waiting = [asyncio.create_task(ends.ledger.append(a_record(number))) for number in range(3)]
+        waiting = [asyncio.ensure_future(ends.ledger.append(a_record(number))) for number in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(LedgerUnavailable):
             await ends.ledger.append(a_record())

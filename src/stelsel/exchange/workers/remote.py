@@ -51,7 +51,7 @@ class RemoteLedger:
         """How many records were offered so far."""
         return self._next
 
-    async def append(self, record: Record) -> int:
+    def append(self, record: Record) -> asyncio.Future[int]:
         """See `stelsel.ledger.service.Ledger.append`. The house that is silent, or gone, has not recorded it."""
         data = record.canonical()
         if len(data) > self._record_bytes:
@@ -68,7 +68,7 @@ class RemoteLedger:
         self._next += 1
         if self._timer is None:
             self._timer = self._loop.call_later(self._deadline, self._expire)
-        return await future
+        return future
 
     def _send(self) -> None:
         batch, self._batch = self._batch, []
