@@ -75,6 +75,7 @@ _log = logger("node")
 T = TypeVar("T")
 _EXTENSIONS = {"EXTENSION_TRANSACTION_LOGGING": "1.1.0"}
 """The extensions of FSC that every node has (`/peer`)."""
+_ORPHANED = 5.0  # seconds
 _GATEWAYS = frozenset({"inway", "outway"})
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel allows 107 (unix(7))
 
@@ -151,7 +152,7 @@ class Node:
         settings, stack = self.settings, self._open
         claimed = self.listeners
         for name, address in self._listeners().items():
-            claimed.claim(name, address, settings.workers if name in _GATEWAYS else 0)
+            await self._claim(name, address, settings.workers if name in _GATEWAYS else 0)
         operator = listen(f"unix:{self._socket('control')}")
         stack.callback(operator.close)
 
@@ -195,6 +196,18 @@ class Node:
         await self.agreements.announce()
         await stack.enter_async_context(serving(application(control.routes(self._rooms())), operator))
         _log.info("running", peer=self.keypair.certificate.peer_name, peer_id=self.agreements.peer_id)
+
+    async def _claim(self, name: str, address: str, workers: int) -> None:
+        """Workers of a node that was killed hold its port until they notice, a moment later; that is waited for."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (_ORPHANED if workers else 0)
+        while True:
+            try:
+                return self.listeners.claim(name, address, workers)
+            except ConfigurationFault:
+                if loop.time() >= end:
+                    raise
+            await asyncio.sleep(0.1)
 
     async def stop(self, *, keep_listening: bool = False) -> None:
         """Close the node in the opposite order: what is under way is finished, what is not yet sent is kept.
