@@ -22,7 +22,9 @@ _MEASUREMENTS = {
     "ledger": "records made durable",
     "fsc": "the manager: contracts, tokens, and pages of long lists",
     "exchange": "the full chain against bare nginx-to-nginx mutual TLS",
+    "abuse": "ordinary traffic while others misbehave",
 }
+_WHEN_NAMED = {"soak": "two million requests: no growth of memory, descriptors or waiting time (twenty minutes)"}
 
 
 def main(names: list[str]) -> int:
@@ -35,7 +37,8 @@ def main(names: list[str]) -> int:
     ]
     failed = False
     for name in names or list(_MEASUREMENTS):
-        print(f"Measuring {name}: {_MEASUREMENTS[name]}", flush=True)
+        title = (_MEASUREMENTS | _WHEN_NAMED)[name]
+        print(f"Measuring {name}: {title}", flush=True)
         run = subprocess.run([sys.executable, str(_HERE / f"{name}.py")], capture_output=True, text=True, check=False)
         if run.returncode != 0:
             failed = True
@@ -43,7 +46,7 @@ def main(names: list[str]) -> int:
             continue
         figures = json.loads(run.stdout[run.stdout.index("{") :])
         (_OUT / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
-        lines += ["", f"## {name}: {_MEASUREMENTS[name]}", "", "| figure | value |", "|---|---|"]
+        lines += ["", f"## {name}: {title}", "", "| figure | value |", "|---|---|"]
         lines += [f"| {key} | {value} |" for key, value in _flat(figures)]
     (_OUT / "report.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

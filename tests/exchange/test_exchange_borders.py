@@ -183,3 +183,29 @@ def test_nginx_sees_the_messages_that_we_saw_and_no_others(
             assert world.inway.in_flight == world.outway.in_flight == 0
 
         run(scenario, register, municipality, anchors, front=service.start)
+
+
+def test_nginx_by_itself_takes_some_of_what_we_refuse(
+    register: KeyPair, municipality: KeyPair, anchors: TrustAnchors, tmp_path: Path
+) -> None:
+    """Only told, not judged: it is why a strict reader stands before a service."""
+    taken: list[str] = []
+
+    with nginx(tmp_path) as service:
+
+        async def scenario(world: World) -> None:
+            world.service.handler = service.record
+            for case in CASES:
+                if not case.refused:
+                    continue
+                before = len(service.numbers)
+                reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+                writer.write(case.data())
+                await quiet(reader, 0.02)
+                writer.transport.abort()
+                if len(service.numbers) - before > len(case.messages):
+                    taken.append(str(case))
+
+        run(scenario, register, municipality, anchors, front=service.start)
+    print("\n".join(taken))
+    assert taken
