@@ -29,6 +29,7 @@ from crash import check
 from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain, more_files
 from crash.load import Load, Watcher
 from crash.nursery import Nursery
+from stelsel.base.errors import Fault
 from stelsel.demo.postgres import ThrowawayPostgres, programs
 from stelsel.ledger.journal import Journal, SegmentJournal
 from stelsel.ledger.keys import load_key, public_bytes
@@ -189,6 +190,8 @@ class Trial:
                 await self._strike()
         except _Stalled:
             self._outcome.faults.append(f"no request was answered for {_STALL:.0f} s: the chain does not come back")
+            for name in PEERS:
+                self._outcome.faults.append(f"{name}: {await asyncio.to_thread(self._state, name)}")
         finally:
             for name in self._names:  # the load goes on until the last moment
                 await asyncio.to_thread(self._nursery.kill, name)
@@ -245,6 +248,14 @@ class Trial:
         """Kill one of the processes that this one started: it must replace it, or come to terms with it."""
         with suppress(OSError, IndexError):  # it ended meanwhile
             os.kill(self._chance.choice(_children(parent)), signal.SIGKILL)
+
+    def _state(self, name: str) -> str:
+        """What a node says of itself."""
+        try:
+            about = self._chain.control(name).get("/about")
+        except Fault as fault:
+            return fault.detail
+        return json.dumps({part: about.get(part) for part in ("process", "workers", "ledger")})
 
     def _see_what_ended(self) -> None:
         """A process that ended by itself could not live with what a kill left behind."""

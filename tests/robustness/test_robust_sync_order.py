@@ -28,7 +28,7 @@ from crash.load import Load
 from crash.nursery import Nursery
 
 CALLS = "write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fdatasync,fsync"
-_LINE = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?:\((\d+)| resumed>)(.*)")
+_LINE = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?:\(\d+<([^>]*)>| resumed>)(.*)")
 _RECORDED = re.compile(r'\\"transaction_id\\":\\"([0-9a-f-]{36})\\"')
 _LEFT = re.compile(r"\"(?:POST|GET|HTTP/1\.1 200) .*?Fsc-Transaction-Id: ([0-9a-f-]{36})\\r\\n")
 
@@ -62,7 +62,7 @@ def read_order(lines: Iterable[str]) -> Order:
         if not begins:
             continue
         recorded = set(_RECORDED.findall(rest))
-        if recorded:
+        if recorded and file.endswith(".segment"):
             if "RWF_DSYNC" in rest and ends:
                 durable |= recorded
             else:
@@ -74,12 +74,13 @@ def read_order(lines: Iterable[str]) -> Order:
     return order
 
 
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[tuple[Chain, dict[str, Path]]]:
+@pytest.fixture(params=[0, 2], ids=["one process", "workers"])
+def watched(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Chain, dict[str, Path]]]:
     """Two nodes that run under strace, and where it writes what it sees."""
     if shutil.which("strace") is None:
         pytest.skip("there is no strace here: python tools/provide.py strace")
     chain, seen = Chain.make(tmp_path), {name: tmp_path / f"{name}.strace" for name in PEERS}
+    chain.write_nodes(workers=request.param)
     nursery = Nursery((NODE, SERVICE))
     chain.start(nursery, "service")
     watchers = []
@@ -94,7 +95,7 @@ def watched(tmp_path: Path) -> Iterator[tuple[Chain, dict[str, Path]]]:
                 "--log-level",
                 "warning",
             ]
-            command = ["strace", "-f", "-qq", "--seccomp-bpf", "-s", "200000", "-e", f"trace={CALLS}"]
+            command = ["strace", "-f", "-y", "-qq", "--seccomp-bpf", "-s", "200000", "-e", f"trace={CALLS}"]
             watchers.append(subprocess.Popen([*command, "-o", str(seen[name]), *node]))
         for name in PEERS:
             chain.await_node(name)
@@ -130,22 +131,23 @@ def test_no_request_and_no_answer_leaves_before_its_record_was_synced(
 
 
 TRANSACTION = "01900000-0000-7000-8000-000000000001"
-WRITE = f'7 write(9, "..{{\\"transaction_id\\":\\"{TRANSACTION}\\"}}", 99) = 99'
-LEAVE = f'5 write(4, "POST /a HTTP/1.1\\r\\nFsc-Transaction-Id: {TRANSACTION}\\r\\n\\r\\n", 99) = 99'
+WRITE = f'7 write(9</x.segment>, "..{{\\"transaction_id\\":\\"{TRANSACTION}\\"}}", 99) = 99'
+LEAVE = f'5 write(4<socket:[1]>, "POST /a HTTP/1.1\\r\\nFsc-Transaction-Id: {TRANSACTION}\\r\\n\\r\\n", 99) = 99'
 
 
 @pytest.mark.parametrize(
     ("lines", "too_soon"),
     [
-        ((WRITE, "7 fdatasync(9) = 0", LEAVE), False),
-        ((WRITE, "7 fdatasync(9 <unfinished ...>", "7 <... fdatasync resumed>) = 0", LEAVE), False),
+        ((WRITE, "7 fdatasync(9</x.segment>) = 0", LEAVE), False),
+        ((WRITE, "7 fdatasync(9</x.segment> <unfinished ...>", "7 <... fdatasync resumed>) = 0", LEAVE), False),
         ((LEAVE,), True),
         ((WRITE, LEAVE), True),
-        ((WRITE, LEAVE, "7 fdatasync(9) = 0"), True),
-        ((WRITE, "7 fdatasync(9 <unfinished ...>", LEAVE, "7 <... fdatasync resumed>) = 0"), True),
-        (("7 fdatasync(9 <unfinished ...>", WRITE, "7 <... fdatasync resumed>) = 0", LEAVE), True),
-        ((WRITE, "7 fdatasync(8) = 0", LEAVE), True),
-        ((WRITE, "7 fdatasync(9) = -1 EIO (Input/output error)", LEAVE), True),
+        ((WRITE, LEAVE, "7 fdatasync(9</x.segment>) = 0"), True),
+        ((WRITE, "7 fdatasync(9</x.segment> <unfinished ...>", LEAVE, "7 <... fdatasync resumed>) = 0"), True),
+        ((WRITE.replace(".segment", ".sqlite-wal"), "7 fdatasync(9</x.sqlite-wal>) = 0", LEAVE), True),
+        (("7 fdatasync(9</x.segment> <unfinished ...>", WRITE, "7 <... fdatasync resumed>) = 0", LEAVE), True),
+        ((WRITE, "7 fdatasync(9</y.segment>) = 0", LEAVE), True),
+        ((WRITE, "7 fdatasync(9</x.segment>) = -1 EIO (Input/output error)", LEAVE), True),
     ],
 )
 def test_an_order_that_a_power_cut_would_show_is_told(lines: tuple[str, ...], too_soon: bool) -> None:
