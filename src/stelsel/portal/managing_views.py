@@ -53,6 +53,8 @@ _LOOKED_AT: dict[str, Pair] = {
     "peers": ("Andere organisaties", "Other organisations"),
     "outbox": ("Wat wij versturen", "What we send"),
     "ledger": ("De vastleggingen", "The log of exchanges"),
+    "witnesses": ("Getuigen van onze vastleggingen", "Witnesses of our log"),
+    "ledgers of others": ("Vastleggingen waarvan wij getuige zijn", "Logs that we witness"),
 }
 
 
