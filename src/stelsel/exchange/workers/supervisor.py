@@ -26,6 +26,7 @@ _AT_ONCE = 10.0
 """A worker that lived shorter than this many seconds died at once; the next waits."""
 _LONGEST_WAIT = 5.0
 _MOST_DEATHS = 10
+_DEATHS_AT_START = 3
 _SILENCE = 30.0
 """Seconds without a word after which a worker hangs, and is replaced."""
 _TICK = 1.0
@@ -67,6 +68,10 @@ class _Slot:
     """In a row, each soon after the start."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def serving(self) -> bool:
+        return self.current is not None and self.current.desk.serving
+
 
 @dataclass(eq=False)
 class _Running:
@@ -104,6 +109,7 @@ class Supervisor:
         self._known: dict[str, Agreement] = {}
         self._listed: tuple[Agreement, ...] | None = None
         self._changed = False
+        self._begun = False
         self._stopping = asyncio.Event()
         self._rolling = asyncio.Lock()
         self._ticker: asyncio.Task[None] | None = None
@@ -129,12 +135,16 @@ class Supervisor:
             await self._spawn(slot)
 
     async def start(self) -> None:
-        """Let the workers serve. Raises `ConfigurationFault` when one does not."""
-        started = [slot.current for slot in self._slots if slot.current is not None]
-        for worker in started:
-            self._brief(worker)
-        for worker in started:
-            await self._await_ready(worker)
+        """Let the workers serve. Raises `ConfigurationFault` when one does not, nor those in its place."""
+        self._begun = True
+        for slot in self._slots:
+            if slot.current is not None and not slot.current.briefed:
+                self._brief(slot.current)
+        end = self._loop.time() + _START_SECONDS
+        while not all(slot.serving for slot in self._slots):
+            if self._loop.time() > end or any(slot.deaths >= _DEATHS_AT_START for slot in self._slots):
+                raise _did_not_start()
+            await asyncio.sleep(0.02)
         self._ticker = asyncio.create_task(self._tick())
 
     async def stop(self, drain_seconds: float) -> None:
@@ -207,20 +217,16 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 *command, *arguments(), pass_fds=inherited, stdin=asyncio.subprocess.DEVNULL
             )
-        except OSError:
-            ours.close()
+            desk = Desk(self._agreements, self._ledger, lambda: self._lost(worker))
+            worker = _Running(slot, process, desk, self._loop.time())
+            await desk.link.connect(ours)
+        except BaseException:
+            ours.close()  # then a process that was begun ends by itself
             raise
         finally:
             theirs.close()
-        worker = _Running(
-            slot,
-            process,
-            Desk(self._agreements, self._ledger, lambda: self._lost(worker)),
-            self._loop.time(),
-        )
         slot.current = worker
         self._running.add(worker)
-        await worker.desk.link.connect(ours)
         worker.watch = asyncio.create_task(self._watch(worker))
         return worker
 
@@ -240,7 +246,7 @@ class Supervisor:
         except TimeoutError:
             pass
         if not worker.desk.serving:
-            raise ConfigurationFault("a worker did not start", next_step="the lines of the log before this say why")
+            raise _did_not_start()
 
     async def _watch(self, worker: _Running) -> None:
         """Wait until the process ends, and put another in its place unless that was asked."""
@@ -265,7 +271,7 @@ class Supervisor:
                     return
                 slot.restarts += 1
                 try:
-                    await self._start(slot)
+                    await (self._start(slot) if self._begun else self._spawn(slot))
                 except OSError as error:
                     _log.error("a worker cannot be started", worker=slot.number, error=error.strerror)
                     wait = _LONGEST_WAIT
@@ -305,7 +311,7 @@ class Supervisor:
         return {
             "worker": slot.number,
             "pid": worker.process.pid if worker is not None and alive else None,
-            "serving": worker is not None and worker.desk.serving,
+            "serving": slot.serving,
             "in_flight": load.in_flight if load else 0,
             "connections": load.connections if load else 0,
             "recorded": load.recorded if load else 0,
@@ -368,6 +374,10 @@ class Supervisor:
                 if before != agreement:
                     changed.append(agreement)
         return changed
+
+
+def _did_not_start() -> ConfigurationFault:
+    return ConfigurationFault("a worker did not start", next_step="the lines of the log before this say why")
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
