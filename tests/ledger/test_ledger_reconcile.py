@@ -53,6 +53,8 @@ class World:
     consumer: Side
     provider: Side
     clock: SetClock
+    agreed: bool = True
+    """Whether there is an agreement between the two."""
     answer: dict[str, Callable[[dict[str, str]], Any]] = field(default_factory=dict)
     """By peer id: what answers in place of its log."""
 
@@ -87,7 +89,7 @@ def world(tmp_path: Path, new_keypair: Callable[..., KeyPair]) -> Callable[..., 
                     own=peer,
                     ledger=ledger,
                     pages=_pages(keypairs[peer], ledgers[other], lambda: made),
-                    peers=lambda other=other: (other,),  # type: ignore[misc]
+                    peers=lambda other=other: [other] * made.agreed,  # type: ignore[misc]
                     database=databases[peer],
                     clock=clock,
                     settings=ReconciliationSettings(**{"settle": 0, "interval": 0, **settings}),
@@ -416,6 +418,21 @@ def test_a_peer_that_is_away_is_told_and_asked_again(world: Any, record: Make) -
         assert outcome.trouble == "no answer from peer \\u{1b}[31m"
         del world.answer[CONSUMER]
         assert _found(await world.provider.run()) == {("missing-there", 1)}
+
+    world(test)
+
+
+def test_who_was_a_counterparty_until_lately_is_compared_with_for_a_while(world: Any, record: Make) -> None:
+    async def test(world: World) -> None:
+        await world.provider.run()
+        world.agreed = False
+        world.clock.forward(1000)
+        await _exchange(world, record, (5100,), not_at=CONSUMER)
+        (outcome,) = await world.provider.reconciliation.run()
+        assert _found(outcome) == {("missing-there", 5100)}
+        assert not world.provider.reconciliation.standings()[0].current
+        world.clock.forward(3 * 86_400)
+        assert await world.provider.reconciliation.run() == []
 
     world(test)
 

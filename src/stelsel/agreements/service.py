@@ -382,9 +382,9 @@ class Agreements:
             yield page
 
     def counterparties(self) -> set[str]:
-        """The peers with which there is, or was, an agreement to call one another."""
-        every = {peer for agreement in self.agreements() for peer in (agreement.consumer, agreement.provider)}
-        return every - {self.peer_id}
+        """The peers with which there is an agreement in force to call one another."""
+        valid = (agreement for agreement in self.agreements() if agreement.state is State.VALID)
+        return {peer for agreement in valid for peer in (agreement.consumer, agreement.provider)} - {self.peer_id}
 
     # --- what other peers do ---------------------------------------------------------------------------------------
 

@@ -68,15 +68,16 @@ class Comparing:
 
 def count(standings: list[Standing]) -> dict[str, Any]:
     """How it stands with all peers together."""
-    compared = [each.up_to for each in standings if each.up_to]
+    current = [each for each in standings if each.current]
+    compared = [each.up_to for each in current if each.up_to]
     return {
-        "counterparties": len(standings),
+        "counterparties": len(current),
         "compared": len(compared),
         "compared_until": moment(min(compared)) if compared else None,
         "contradictions": sum(each.certain for each in standings),
         "possibly_not_arrived": sum(each.uncertain for each in standings),
         "beyond_these": sum(each.not_kept for each in standings),
-        "cannot_be_compared": sum(bool(each.trouble) for each in standings),
+        "cannot_be_compared": sum(bool(each.trouble) for each in current),
     }
 
 
@@ -88,12 +89,13 @@ def judge(standings: list[Standing], now: float) -> Observation:
         total = sum(each.certain for each in standings)
         detail = f"{total} transaction(s) are told by one side only, or otherwise ({', '.join(contradicting)})"
         return Observation(title, False, detail, f"{see}; one of the two logs is wrong: put it to that organisation")
-    lasting = [each for each in standings if each.trouble and now - each.trouble_since > _LONG_TROUBLE]
+    current = [each for each in standings if each.current]
+    lasting = [each for each in current if each.trouble and now - each.trouble_since > _LONG_TROUBLE]
     if lasting:
         why = "; ".join(f"{each.peer_id}: {inert(each.trouble, 200)}" for each in lasting[:5])
         step = "ask that organisation why its log cannot be read; what was missed is compared later"
         return Observation(title, False, f"not possible for more than a day ({why})", step)
-    if not standings:
+    if not current:
         return Observation(title, None, "there are no counterparties to compare with")
     counts = count(standings)
     if counts["compared"] < counts["counterparties"] or counts["cannot_be_compared"]:
@@ -101,7 +103,7 @@ def judge(standings: list[Standing], now: float) -> Observation:
         return Observation(title, None, detail, see)
     uncertain = counts["possibly_not_arrived"]
     more = f"; {uncertain} request(s) may not have arrived" if uncertain else ""
-    return Observation(title, True, f"{len(standings)} log(s) tell what ours tells{more}")
+    return Observation(title, True, f"{len(current)} log(s) tell what ours tells{more}")
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

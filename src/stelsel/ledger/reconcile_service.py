@@ -14,7 +14,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from stelsel.base.clock import Clock
@@ -107,7 +107,10 @@ class Reconciliation:
         settings: ReconciliationSettings,
         keep_days: int = 0,
     ) -> None:
-        """`peers` gives the counterparties; `own` is our peer id; `keep_days`: we erase records then, 0: never."""
+        """`own` is our peer id; `peers` gives those with whom there are agreements.
+
+        `keep_days`: after so many we erase records; 0: never.
+        """
         self._own = own
         self._ledger = ledger
         self._pages = pages
@@ -136,8 +139,11 @@ class Reconciliation:
         """How it stands with each counterparty, those with which it was never tried included."""
         with self._database.read() as connection:
             known = {each.peer_id: each for each in store.standings(connection)}
-        every = sorted(set(known) | (set(self._peers()) - {self._own}))
-        return [known.get(peer_id, store.Standing(peer_id)) for peer_id in every]
+        current = set(self._peers()) - {self._own}
+        return [
+            replace(known.get(peer_id, store.Standing(peer_id)), current=peer_id in current)
+            for peer_id in sorted(set(known) | current)
+        ]
 
     def kept(self, peer_id: str | None = None, limit: int = store.MOST_KEPT) -> list[store.Kept]:
         """The discrepancies that stand, newest transactions first."""
@@ -146,7 +152,7 @@ class Reconciliation:
 
     async def run(self, peer_id: str | None = None, since: float | None = None) -> list[Outcome]:
         """Compare with this peer or with all, from `since` or from where it was left. Never raises a `Fault`."""
-        wanted = sorted(set(self._peers()) - {self._own}) if peer_id is None else [peer_id]
+        wanted = self._wanted() if peer_id is None else [peer_id]
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def in_turn(each: str) -> Outcome:
@@ -155,6 +161,11 @@ class Reconciliation:
 
         async with self._lock:
             return list(await asyncio.gather(*(in_turn(each) for each in wanted)))
+
+    def _wanted(self) -> list[str]:
+        """Counterparties, and those that were until lately: what was exchanged then is compared too."""
+        lately = self._clock.now() - self._days * 86_400
+        return [each.peer_id for each in self.standings() if each.current or each.up_to > lately]
 
     async def _regularly(self) -> None:
         interval = self._settings.interval

@@ -56,6 +56,8 @@ class Standing:
     certain: int = 0
     """Kept discrepancies of which one of the two logs must be wrong."""
     uncertain: int = 0
+    current: bool = True
+    """Whether we still have an agreement with it: who has gone may not answer, and that is no trouble."""
 
 
 @dataclass(frozen=True, slots=True)
