@@ -365,7 +365,8 @@ def test_what_cannot_be_recorded_is_refused_in_time_with_an_alarm_and_ends_by_it
             with capture_logs() as logs:
                 await trouble_comes_and_goes(ledger, caller)
             told = Counter(entry["event"] for entry in logs)
-            assert (told["ledger refuses"], told["ledger records again"]) == ((1, 1) if trouble.alarm else (0, 0))
+            assert told["ledger refuses"] == told["ledger records again"] <= 1
+            assert told["ledger refuses"] == 1 or not trouble.alarm
         finally:
             await ledger.stop()
         again = new_ledger()

@@ -298,10 +298,11 @@ def test_sessions_that_are_ended_under_load_lose_and_double_nothing_and_refuse_n
 ) -> None:
     journal = journal_at(address, deadline=10.0)
 
-    async def scenario() -> dict[bytes, int]:
+    acknowledged: dict[bytes, int] = {}
+
+    async def scenario() -> None:
         commit = GroupCommit(journal, batch_records=16, waiting_records=1000, deadline=10.0)
         commit.start()
-        acknowledged: dict[bytes, int] = {}
         ending = asyncio.create_task(asyncio.to_thread(end_sessions))
 
         async def appender(number: int) -> None:
@@ -312,20 +313,23 @@ def test_sessions_that_are_ended_under_load_lose_and_double_nothing_and_refuse_n
         await asyncio.gather(*(appender(number) for number in range(32)))
         await ending
         assert await commit.stop()
-        return acknowledged
 
     def end_sessions() -> None:
+        chance = random.Random(3)
         with psycopg.connect(address, autocommit=True) as connection:
             for _ in range(20):
-                time.sleep(0.04)
+                recorded, due = len(acknowledged), time.monotonic() + 10
+                while len(acknowledged) < recorded + 32 and time.monotonic() < due:
+                    time.sleep(0.002)
+                time.sleep(chance.uniform(0, 0.01))
                 connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE application_name = 'stelsel ledger' AND datname = current_database()"
                 )
 
-    acknowledged = asyncio.run(scenario())
+    asyncio.run(scenario())
     found = nonces(journal)
-    assert len(acknowledged) > 100
+    assert len(acknowledged) > 500
     assert sorted(acknowledged.values()) == list(range(len(found)))
     assert all(found[index] == nonce for nonce, index in acknowledged.items())
     check_numbers(journal)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -102,7 +103,8 @@ class ThrowawayPostgres:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGSTOP)  # nothing may be answered between the first kill and the last
             for child in _children(self.process.pid):
-                os.kill(child, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
@@ -150,7 +152,8 @@ class ThrowawayPostgres:
     def _signal_all(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:
             for one in (self.process.pid, *_children(self.process.pid)):
-                os.kill(one, number)
+                with suppress(ProcessLookupError):  # a session that just ended by itself
+                    os.kill(one, number)
 
     def _end(self, number: int) -> None:
         process, self.process = self.process, None
