@@ -46,6 +46,7 @@ def test_the_doctor_tells_of_two_histories_ours_and_those_of_others(cosigned: Co
     seen = judge_witnesses(_status("it holds", contradicts=True), cosigned, SETTINGS, NOW)
     assert (seen.ok, TWO in seen.detail, "audit" in seen.next_step) == (False, True, True)
     assert judge_caught([]).ok is True
+    assert judge_caught([Caught(1, ONE, "unproven", {}, NOW)]).ok is None
     seen = judge_caught([Caught(1, ONE, "fork", {}, NOW), Caught(2, ONE, "fork", {}, NOW)])
     assert (seen.ok, seen.detail.count(ONE), "--evidence" in seen.next_step) == (False, 1, True)
 

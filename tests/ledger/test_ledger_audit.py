@@ -17,10 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stelsel.base.certificates import TrustAnchors
 from stelsel.ledger import kept as kept_module
+from stelsel.ledger import receipts
 from stelsel.ledger.audit import Progress, Report, examine, report_of
 from stelsel.ledger.checkpoint import LedgerKey, read_checkpoint
 from stelsel.ledger.commitment import commitment, sealed
+from stelsel.ledger.cosignature import Cosigned
 from stelsel.ledger.faults import LedgerCorrupt
 from stelsel.ledger.journal import Line, Position
 from stelsel.ledger.kept import Checkpoints
@@ -324,6 +327,24 @@ def test_a_ledger_of_which_records_were_erased_is_whole(new_ledger: NewLedger, r
             _, report = await _audit(ledger)
             assert (report.sound, report.erased, report.checkpoints) == (True, erased, 3)
         assert erased > 400
+        await ledger.stop()
+
+    asyncio.run(run())
+
+
+def test_a_cosigned_checkpoint_of_another_history_makes_no_receipt(
+    folder: Path, new_ledger: NewLedger, anchors: TrustAnchors
+) -> None:
+    """It is left when only the journal was put back; a receipt with it would prove nothing."""
+
+    async def run() -> None:
+        ledger = new_ledger()
+        await ledger.start()
+        now = await ledger.checkpoint()
+        other = LedgerKey.load(folder / "ledger.key").sign(now.origin, 5, bytes(32), now.time)
+        await ledger.keep_cosigned(Cosigned(other, ledger.endorsement, ()))
+        proven = receipts.verify(await ledger.receipt(1), anchors, now.time)
+        assert (proven.index, proven.size) == (1, COUNT)
         await ledger.stop()
 
     asyncio.run(run())

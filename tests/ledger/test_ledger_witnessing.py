@@ -218,6 +218,38 @@ def test_without_enough_witnesses_the_last_cosigned_checkpoint_stays(group: Grou
     asyncio.run(run())
 
 
+def test_a_ledger_is_no_witness_of_itself(group: Group, record: NewRecord) -> None:
+    async def run() -> None:
+        async with group.peer(REGISTER, (REGISTER,)) as own:
+            await _fill(own, record, 2)
+            assert await own.witnessing.ask() is None
+            assert "no witness of it" in own.witnessing.status[0].trouble
+
+    asyncio.run(run())
+
+
+def test_a_witness_with_a_new_certificate_is_asked_for_its_word_anew(
+    group: Group, record: NewRecord, anchors: TrustAnchors, new_keypair: Callable[..., KeyPair]
+) -> None:
+    """The word by a certificate that ended would make every receipt fail."""
+
+    async def run() -> dict[str, Any]:
+        group.keypairs[REGIE] = new_keypair(REGIE, "Peer 1", days=1)
+        async with group.peer(REGIE) as regie, group.peer(REGISTER, (REGIE,)) as own:
+            await _fill(own, record, 2)
+            assert await own.witnessing.ask() is not None
+            group.clock.forward(2 * 86_400)
+            regie.keypair.renew(new_keypair(REGIE, "Peer 1").current)
+            assert await own.witnessing.ask() is None
+            assert "no certificate stands behind" in own.witnessing.status[0].trouble
+            cosigned = await own.witnessing.ask()
+            assert cosigned is not None
+            return await own.ledger.receipt(1)
+
+    receipt = asyncio.run(run())
+    assert receipts.verify(receipt, anchors, group.clock.now(), quorum=1).witnesses[0].peer_id == REGIE
+
+
 def test_witnesses_are_asked_by_themselves(group: Group, record: NewRecord) -> None:
     async def run() -> None:
         async with group.peer(REGIE), group.peer(REGISTER, (REGIE,)) as own:

@@ -19,7 +19,7 @@ from stelsel.ledger.audit import Progress
 from stelsel.ledger.cosignature import Cosigned
 from stelsel.ledger.service import Ledger
 from stelsel.ledger.settings import LedgerSettings
-from stelsel.ledger.witness_service import Witness
+from stelsel.ledger.witness_service import UNPROVEN, Witness
 from stelsel.ledger.witness_store import Caught
 from stelsel.ledger.witnessing import Witnessing, WitnessStatus
 
@@ -108,7 +108,11 @@ def judge_caught(findings: list[Caught]) -> Observation:
     title = "ledgers of others"
     if not findings:
         return Observation(title, True, "no ledger that we witness told two histories")
-    peers = ", ".join(sorted({caught.peer_id for caught in findings}))
+    proven = sorted({caught.peer_id for caught in findings if caught.kind != UNPROVEN})
+    if not proven:
+        peers = ", ".join(sorted({caught.peer_id for caught in findings}))
+        return Observation(title, None, f"no proof that they only grew, and none that they did not, came from: {peers}")
+    peers = ", ".join(proven)
     step = "save the evidence with: stelsel log audit --evidence FOLDER, and put it to that organisation"
     return Observation(title, False, f"two histories were told by: {peers}", step)
 

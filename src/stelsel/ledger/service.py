@@ -27,7 +27,7 @@ from stelsel.ledger.index import Index, Reader
 from stelsel.ledger.journal import Journal, Position
 from stelsel.ledger.journals import open_journal
 from stelsel.ledger.kept import Checkpoints
-from stelsel.ledger.merkle import consistency_proof, inclusion_proof, root
+from stelsel.ledger.merkle import Tiles, consistency_proof, inclusion_proof, root
 from stelsel.ledger.note import ED25519, VerifierKey
 from stelsel.ledger.query import MAXIMUM_LIMIT, Entry, LogQuery, Query
 from stelsel.ledger.record import Record
@@ -166,7 +166,7 @@ class Ledger:
                 raise _unknown()
             tree = reader.tree()
             shown = opened.checkpoints.cosigned
-            if shown is None or not index < shown.checkpoint.size <= tree.size:
+            if shown is None or not index < shown.checkpoint.size <= tree.size or not _continues(tree, shown):
                 shown = Cosigned(self._sign(reader), opened.endorsement, ())
             proof = inclusion_proof(index, shown.checkpoint.size, tree.node)
             return receipts.make(
@@ -394,6 +394,11 @@ class _Opened:
         self.index.wait_for(self.journal.refresh(), deadline)
         with self.index.reading() as reader:
             return function(reader)
+
+
+def _continues(tree: Tiles, cosigned: Cosigned) -> bool:
+    """Whether the tree continues what was cosigned: else another history was put back, and no proof would hold."""
+    return root(cosigned.checkpoint.size, tree.node) == cosigned.checkpoint.root
 
 
 def _root(reader: Reader) -> bytes:

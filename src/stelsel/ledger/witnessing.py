@@ -21,7 +21,7 @@ from stelsel.base.errors import BadGateway, Conflict, Fault, NotFound
 from stelsel.base.log import logger
 from stelsel.base.text import inert
 from stelsel.ledger import tlog_api, witness_api
-from stelsel.ledger.checkpoint import SignedCheckpoint, read_checkpoint
+from stelsel.ledger.checkpoint import SignedCheckpoint, origin_of, read_checkpoint
 from stelsel.ledger.cosignature import Cosigned, verifier_key
 from stelsel.ledger.endorsement import CLOCK_SKEW, Endorsement
 from stelsel.ledger.faults import ProofInvalid
@@ -173,6 +173,8 @@ class Witnessing:
         return None
 
     async def _ask(self, peer: str, checkpoint: SignedCheckpoint) -> tuple[SignatureLine, Endorsement, int]:
+        if checkpoint.origin == origin_of(peer):
+            raise BadGateway("a ledger's own organisation is no witness of it", next_step="take it out of witnesses")
         address, client = await self._peers.manager_address_of(peer), await self._peers.peer_client(peer)
         base = f"{address}{witness_api.PREFIX}"
         if peer not in self._keys or self._introduced.get(peer) != self._ledger.endorsement["jws"]:
@@ -222,6 +224,11 @@ class Witnessing:
         if time is None or abs(time - self._clock.now()) > CLOCK_SKEW:
             del self._keys[peer]
             raise BadGateway("the answer holds no cosignature of the witness, or not one of now")
+        try:
+            verifier_key(word, self._anchors, time)
+        except ProofInvalid as error:  # its certificate was renewed, or ended, since it was introduced
+            del self._keys[peer]
+            raise BadGateway("no certificate stands behind the witness's key now; it is asked for anew") from error
         return mine[0], word, time
 
     async def _contradiction(
