@@ -16,6 +16,7 @@ import os
 import resource
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,8 @@ async def measure(
             counts[number] += 1
             waits.append(time.perf_counter() - begin)
 
+    index_clock = clock_of("ledger-index")
+    index_before = time.clock_gettime(index_clock)
     before, server_before = resource.getrusage(resource.RUSAGE_SELF), server_seconds()
     begin = time.perf_counter()
     await asyncio.gather(*(appender(number) for number in range(appenders)))
@@ -85,6 +88,7 @@ async def measure(
     lag = time.perf_counter()
     await ledger.checkpoint()
     lag = time.perf_counter() - lag
+    index_cpu = time.clock_gettime(index_clock) - index_before
     await ledger.stop()
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
@@ -93,6 +97,7 @@ async def measure(
         "p50_ms": round(waits[len(waits) // 2] * 1000, 2),
         "p99_ms": round(waits[len(waits) * 99 // 100] * 1000, 2),
         "cpu_us": round(cpu / total * 1e6, 1),
+        "index_cpu_us": round(index_cpu / total * 1e6, 1),
         "server_cpu_us": round((server_after - server_before) / total * 1e6, 1),
         "index_lag_s": round(lag, 2),
         "rss_mb": round(after.ru_maxrss / 1024, 1),
@@ -141,6 +146,32 @@ def _times(process: int) -> list[str]:
         return []
 
 
+def clock_of(name: str) -> int:
+    """The processor clock of the thread with this name."""
+    (thread,) = (each for each in threading.enumerate() if each.name == name)
+    assert thread.ident is not None
+    return time.pthread_getcpuclockid(thread.ident)
+
+
+async def rebuild(folder: Path, keypair: KeyPair) -> dict[str, float]:
+    """Make the index anew from the journal in this folder."""
+    for path in folder.glob("index.sqlite*"):
+        path.unlink()
+    ledger = Ledger(folder=folder, keypair=keypair, clock=SystemClock(), settings=LedgerSettings(find_deadline=300))
+    await ledger.start()
+    index_clock = clock_of("ledger-index")
+    begin = time.perf_counter()
+    await ledger.checkpoint()
+    took, cpu, size = time.perf_counter() - begin, time.clock_gettime(index_clock), ledger.size
+    await ledger.stop()
+    return {
+        "records": size,
+        "records_per_s": round(size / took),
+        "cpu_us": round(cpu / size * 1e6, 1),
+        "index_bytes": round(sum(path.stat().st_size for path in folder.glob("index.sqlite*")) / size),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0)
@@ -149,7 +180,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         keypair = KeyPair.load(*Authority().issue(folder / "peer", "00000099000000002000", "Bench"))
-        figures = {"ledger": in_files(folder, keypair, arguments.seconds)}
+        figures: dict[str, object] = {"ledger": in_files(folder, keypair, arguments.seconds)}
+        figures["index_rebuilt"] = uvloop.run(rebuild(folder / "ledger-256", keypair))
         if programs() is None:
             print("PostgreSQL is left out: python tools/provide.py postgresql", file=sys.stderr)
         else:

@@ -23,6 +23,7 @@ from portal_site import (
 from stelsel.base.certificates import TrustAnchors
 from stelsel.demo.cast import GEMEENTE, PARKING_TERMS, REGIE, REGISTER
 from stelsel.ledger.faults import ProofInvalid
+from stelsel.ledger.query import Entry, Query
 from stelsel.ledger.receipts import verify_file
 
 
@@ -236,6 +237,27 @@ def test_older_uses_of_one_source_are_a_page_further(site: Site, visitor: Visito
     assert "verder terug is er niets" in rest.text
     assert len(seen | further) == 55
     assert all("Vastgelegd door Bevolkingsregister." in card for card in _cards(rest))
+
+
+def test_she_is_told_when_a_record_about_her_is_missing_and_which_number_each_is(
+    site: Site, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        assert site.ask(BRAM, "naam.volledigeNaam").status_code == 200
+    page = visitor.log_in(BRAM_HANDLE)
+    assert "Vastlegging over u" in page.text
+    assert "ontbreekt" not in page.text
+    ledger = site.nodes[REGISTER.key].ledger
+    about = site.run(ledger.find(Query(subject=site.nodes[REGISTER.key].references.of(BRAM))))
+    taken = next(entry for entry in about if entry.record.subject_sequence == 2)
+    find = ledger.find
+
+    async def find_the_rest(query: Query) -> list[Entry]:
+        return [entry for entry in await find(query) if entry.index != taken.index]
+
+    monkeypatch.setattr(ledger, "find", find_the_rest)
+    page = visitor.get("/mijn-gegevens")
+    assert "ontbreekt één vastlegging over u" in page.text
 
 
 def test_her_number_is_in_no_page_address_or_log(

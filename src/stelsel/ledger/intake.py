@@ -111,6 +111,8 @@ class Intake:
         }
         self._codes: dict[Kind, tuple[int, int]] = {}
         self._segment = -1
+        self._present: set[int] = set()
+        """The relations in the block that is being filled that were written down."""
         self._block = load_block(connection, tiles.size // BLOCK) or Block(tiles.size // BLOCK)
 
     def take(self, piece: Piece) -> None:
@@ -126,13 +128,15 @@ class Intake:
             taken += room
             if len(self._block) == BLOCK:
                 self.save()
-                self._block = Block(self._block.number + 1)
+                self._block, self._present = Block(self._block.number + 1), set()
 
     def save(self) -> None:
         """Write down the block that is being filled."""
         block = self._block
         if len(block):
-            save_block(self._connection, block)
+            present = {relation for relation in block.relations if relation}
+            save_block(self._connection, block, present - self._present)
+            self._present = present
 
     def _take(self, first: int, offsets: list[int], payloads: list[bytes]) -> None:
         codes, glance_at, sha256 = self._codes, self._glances.at, _sha256
@@ -225,8 +229,8 @@ def load_block(connection: sqlite3.Connection, number: int) -> Block | None:
     return Block(number, row) if row else None
 
 
-def save_block(connection: sqlite3.Connection, block: Block) -> None:
-    """Write down a block, and what is said of it elsewhere."""
+def save_block(connection: sqlite3.Connection, block: Block, present: set[int] | None = None) -> None:
+    """Write down a block, and what is said of it elsewhere; of relations only those `present`, if that is given."""
     connection.execute("INSERT OR REPLACE INTO blocks VALUES (?,?,?,?,?,?,?,?)", (block.number, *block.columns()))
     moments = block.moments()
     if moments is None:
@@ -235,7 +239,7 @@ def save_block(connection: sqlite3.Connection, block: Block) -> None:
         connection.execute("INSERT OR REPLACE INTO moments VALUES (?, ?, ?)", (block.number, *moments))
     connection.executemany(
         "INSERT OR IGNORE INTO present VALUES (?, ?)",
-        [(relation, block.number) for relation in set(block.relations) if relation],
+        [(relation, block.number) for relation in (set(block.relations) - {0} if present is None else present)],
     )
 
 
@@ -277,7 +281,7 @@ def take_again(connection: sqlite3.Connection, piece: Piece) -> None:
                     "DELETE FROM transactions WHERE key = ? AND entry = ?", (block.transaction(step), entry)
                 )
                 block.erase(step)
-        connection.execute("DELETE FROM present WHERE block = ? AND relation IN (SELECT id FROM relations)", (number,))
+        connection.execute("DELETE FROM present WHERE relation IN (SELECT id FROM relations) AND block = ?", (number,))
         save_block(connection, block)
     for run in {index // (RUN * BLOCK) for index in erased}:
         steps = {index - run * RUN * BLOCK for index in erased}
