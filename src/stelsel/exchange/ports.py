@@ -54,7 +54,9 @@ async def write_down(ledger: LedgerPort, records: Sequence[Record], refusal: typ
                 if isinstance(result, BaseException):
                     raise result
     except (Fault, OSError) as error:
-        raise refusal(
+        fault = refusal(
             "the transaction could not be recorded, so it was not carried",
             next_step="try again; if it lasts, the operator of this gateway must look at its ledger",
-        ) from error
+        )
+        fault.__cause__ = error  # compiled, `raise ... from` would lose it
+        raise fault  # noqa: B904

@@ -122,8 +122,9 @@ class Record(NamedTuple):
             "reason": "",
         }
         values.update(value)
-        for name in _LISTS & value.keys():
-            values[name] = tuple(values[name])
+        for name in _LISTS:
+            if name in value:
+                values[name] = tuple(value[name])
         return cls(**values)
 
     @classmethod
