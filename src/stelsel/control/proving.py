@@ -72,6 +72,7 @@ class Proving:
         del request
 
         async def lines() -> AsyncIterator[bytes]:
+            await self.witnessing.look()
             try:
                 async for step in self.ledger.audit(_PAUSE):
                     yield _line(asdict(step) if isinstance(step, Progress) else {"report": step.to_json()})

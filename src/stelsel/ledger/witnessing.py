@@ -137,7 +137,19 @@ class Witnessing:
         await self._ledger.keep_cosigned(cosigned)
         return cosigned
 
+    async def look(self) -> None:
+        """See what the witnesses hold of this ledger: what it does not continue is kept, for the audit to compare."""
+        with suppress(Fault):  # a ledger that cannot sign now is audited all the same
+            checkpoint = await self._ledger.checkpoint()
+            await asyncio.gather(*(self._look(peer, checkpoint) for peer in self._settings.witnesses))
+
     # Inside
+
+    async def _look(self, peer: str, checkpoint: SignedCheckpoint) -> None:
+        with suppress(Fault, TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError):
+            async with asyncio.timeout(_PATIENCE):
+                address, client = await self._peers.manager_address_of(peer), await self._peers.peer_client(peer)
+                await self._contradiction(peer, client, f"{address}{witness_api.PREFIX}", checkpoint)
 
     async def _run(self) -> None:
         while True:
