@@ -1,6 +1,6 @@
 """Ordinary traffic while others misbehave: its p99 must stay within twice what it was. Writes bench/out/abuse.json.
 
-    python bench/abuse.py [--seconds 6] [--rounds 3] [--rate 300]
+    python bench/abuse.py [--seconds 4] [--rounds 5] [--rate 300]
 
 The full chain; ordinary requests come at a fixed rate (each is timed from the moment it should have been sent, so that
 waiting counts). Per kind of abuse, each round measures without it and then with it; the middle ratio counts, because
@@ -250,8 +250,8 @@ def _kind(running: Chain, kind: str, count: int, seconds: float, rounds: int, ra
 def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=6)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rate", type=float, default=300)
     parser.add_argument("--ordinary", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--misbehave", nargs=3, help=argparse.SUPPRESS)
