@@ -100,6 +100,7 @@ def test_a_table_that_grows_keeps_every_number_also_when_it_is_reopened(
     chance, told = random.Random(5), Counter[str]()
     table = Numbers(tmp_path / "table")
     for step in range(6000):
+        table.give([item("somebody")])
         subject = f"resident {chance.randrange(1500)}"
         told[subject] += 1
         table.tell(key_of(subject), told[subject])
@@ -114,6 +115,42 @@ def test_a_table_that_grows_keeps_every_number_also_when_it_is_reopened(
     assert table.last(key_of("nobody")) == 0
     assert all(table.last(key_of(one)) == number for one, number in told.items())
     table.close()
+
+
+def test_a_batch_of_more_residents_than_the_table_holds_makes_room_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbers_module, "_FIRST_SLOTS", 64)
+    journal = SegmentJournal(tmp_path / "segments")
+    for _ in range(2):
+        journal.append([item(f"s{number}") for number in range(40)])
+        journal.append([item(f"s{number}") for number in range(1000)])
+    journal.append([item(f"s{number}") for number in range(3000)])
+    assert without_gaps(numbers_of(journal))
+    assert [journal.last_number(f"s{number}") for number in (0, 999, 2999)] == [5, 3, 1]
+    journal.close()
+
+
+def test_without_room_for_numbers_nothing_is_recorded_and_with_room_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbers_module, "_FIRST_SLOTS", 64)
+    journal = SegmentJournal(tmp_path / "segments")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        for number in range(60):
+            journal.append([item(f"s{number}")])  # a nearly full table will do for a while
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable, match="No space"):
+                journal.append([item("another"), item("s1")])
+    assert journal.size == 60
+    journal.append([item("another"), item("s1")])
+    assert without_gaps(numbers_of(journal))
+    journal.close()
 
 
 CHILD = """

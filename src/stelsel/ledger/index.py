@@ -140,6 +140,10 @@ class Index:
             more = failed = False
             try:
                 more = self._round()
+                if self._erased and self._journal is not None:
+                    self._forget(self._journal, *self._erased[0])
+                    with self._changed:
+                        del self._erased[0]
             except Exception as error:  # noqa: BLE001 - the journal goes on without us, and we try again
                 _log.warning("index lags", reason=type(error).__name__)
                 failed = True
@@ -157,9 +161,6 @@ class Index:
         """Take in what the journal has more; gives whether there may be more still."""
         if self._journal is None:
             return False
-        if self._erased:
-            self._forget(self._journal, *self._erased[0])
-            del self._erased[0]
         start, stop = self.size, min(self._journal.size, self.size + _ROUND)
         if start == stop:
             return False

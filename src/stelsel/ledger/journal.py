@@ -212,7 +212,10 @@ class SegmentJournal:
     def append(self, batch: Sequence[Item]) -> int:
         """See `Journal`."""
         with self._turn:
-            numbered, given = self._numbers.give(batch)
+            try:
+                numbered, given = self._numbers.give(batch)
+            except OSError as error:
+                raise _unavailable(error) from error
             first = self._append(numbered)
             self._remember(first, numbered)
             for key, number in given.items():

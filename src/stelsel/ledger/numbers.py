@@ -37,6 +37,8 @@ _COUNTS_AT = _HEADER.size - _COUNTS.size
 _MAGIC = b"stelsel numbers1"
 _PAGE = 4096
 _FIRST_SLOTS = 1 << 14
+_USUAL, _UTMOST = 0.6, 0.95
+"""The part of a table that is filled before a larger one takes its place, and when there is no room for that."""
 _MOVED = 32
 """Slots that are emptied into the larger table whenever a number is told, while it grows."""
 
@@ -77,7 +79,11 @@ class Numbers:
         self._table.set_covered(size)
 
     def give(self, batch: Sequence[Item]) -> tuple[list[tuple[bytes, bytes]], dict[Key, int]]:
-        """(nonce, record) of each item, numbered, and the last numbers so given: `tell` them when all is durable."""
+        """(nonce, record) of each item, numbered, and the last numbers so given: `tell` them when all is durable.
+
+        Raises `OSError` when there is no room to tell them: then nothing may be made durable.
+        """
+        self._make_room(len(batch))
         given: dict[Key, int] = {}
         result = []
         for nonce, record, subject in batch:
@@ -96,7 +102,7 @@ class Numbers:
         return found or self._table.last(key)
 
     def tell(self, key: Key, number: int) -> None:
-        """This number is durable. A lower one than is known changes nothing."""
+        """This number is durable. A lower one than is known changes nothing. Needs the room that `give` makes."""
         larger = self._larger
         if larger is not None:
             if number > self._table.last(key):
@@ -104,8 +110,6 @@ class Numbers:
             self._move(larger)
             return
         self._table.tell(key, number)
-        if self._table.full:
-            self._larger, self._moved = _Table.make(self._grown, 2 * self._table.slots), 0
 
     def forget(self) -> None:
         """Begin anew."""
@@ -130,6 +134,22 @@ class Numbers:
             if table is not None:
                 table.close()
 
+    def _make_room(self, more: int) -> None:
+        """See to it that so many can be told: in a table that is filled a search never ends."""
+        while self._larger is not None and not self._larger.has_room(self._table.used + more, _UTMOST):
+            self._move(self._larger)  # as long as it takes, which is only when a batch is larger than the table
+        table = self._table
+        if self._larger is not None or table.has_room(more, _USUAL):
+            return
+        slots = 2 * table.slots
+        while table.used + more > slots * _USUAL:
+            slots *= 2
+        try:
+            self._larger, self._moved = _Table.make(self._grown, slots), 0
+        except OSError:
+            if not table.has_room(more, _UTMOST):
+                raise  # else it will do until the disk has room again
+
     def _move(self, larger: _Table) -> None:
         stop = min(self._moved + _MOVED, self._table.slots)
         for first, second, number in self._table.between(self._moved, stop):
@@ -147,7 +167,7 @@ class _Table:
     def __init__(self, file: int, slots: int) -> None:
         self._map = mmap.mmap(file, _PAGE + slots * _SLOT.size)
         self.slots = slots
-        self._mask, self._used = slots - 1, 0
+        self._mask, self.used = slots - 1, 0
 
     @classmethod
     def make(cls, path: Path, slots: int) -> _Table:
@@ -177,7 +197,7 @@ class _Table:
             if (inode, device) != (status.st_ino, status.st_dev):
                 return None
             table = cls(file, slots)
-            table._used = used
+            table.used = used
             if boot != _boot():
                 table.count()
                 table._sign(file, min(covered, flushed), flushed)
@@ -193,16 +213,15 @@ class _Table:
     def flushed(self) -> int:
         return int(_COUNTS.unpack_from(self._map, _COUNTS_AT)[1])
 
-    @property
-    def full(self) -> bool:
-        """Whether it is time for a larger one."""
-        return self._used * 5 > self.slots * 3
+    def has_room(self, more: int, part: float) -> bool:
+        """Whether no more than this part of it is filled with so many more."""
+        return self.used + more <= self.slots * part
 
     def set_covered(self, size: int) -> None:
-        _COUNTS.pack_into(self._map, _COUNTS_AT, size, self.flushed, self._used)
+        _COUNTS.pack_into(self._map, _COUNTS_AT, size, self.flushed, self.used)
 
     def set_flushed(self, size: int) -> None:
-        _COUNTS.pack_into(self._map, _COUNTS_AT, self.covered, size, self._used)
+        _COUNTS.pack_into(self._map, _COUNTS_AT, self.covered, size, self.used)
 
     def last(self, key: Key) -> int:
         return self._find(key)[1]
@@ -214,7 +233,7 @@ class _Table:
                 _LAST.pack_into(self._map, place + _KEY.size, number)
         else:
             _SLOT.pack_into(self._map, place, *key, number)
-            self._used += 1
+            self.used += 1
 
     def between(self, start: int, stop: int) -> list[tuple[int, int, int]]:
         """The slots start..stop-1 that are not empty."""
@@ -223,7 +242,7 @@ class _Table:
 
     def count(self) -> None:
         """Look how many slots are in use."""
-        self._used = sum(len(self.between(at, min(at + _PAGE, self.slots))) for at in range(0, self.slots, _PAGE))
+        self.used = sum(len(self.between(at, min(at + _PAGE, self.slots))) for at in range(0, self.slots, _PAGE))
 
     def close(self) -> None:
         self._map.close()
@@ -231,7 +250,7 @@ class _Table:
     def _sign(self, file: int, covered: int, flushed: int) -> None:
         status = os.fstat(file)
         own = (self.slots, status.st_ino, status.st_dev, _boot())
-        _HEADER.pack_into(self._map, 0, _MAGIC, *own, covered, flushed, self._used)
+        _HEADER.pack_into(self._map, 0, _MAGIC, *own, covered, flushed, self.used)
 
     def _find(self, key: Key) -> tuple[int, int]:
         """(place, last number) of the slot of this key, or of the empty one where it would be."""

@@ -10,6 +10,7 @@ of encrypting the disk.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from stelsel.ledger.glance import subject_of, time_of
 from stelsel.ledger.numbers import Key, Numbers, key_of
 
 _BUFFER = 1 << 20
+_SLICE, _PAUSE = 64, 0.0005
+"""Records between two pauses, in seconds: erasing is never urgent, answering always is."""
 
 
 def prune_segment(path: Path, first: int, count: int, before_ms: int, numbers: Numbers, carried: Carried) -> int:
@@ -76,6 +79,8 @@ def _is_due(payload: bytes, before_ms: int) -> bool:
 def _payloads(file: int, offset: int, count: int) -> Iterator[bytes]:
     found = 0
     for place, payload in read_frames(file, offset):
+        if found % _SLICE == 0:
+            time.sleep(_PAUSE)
         if not known_payload(payload):
             raise Broken(place, "a frame of a kind that this version does not know")
         if found == count:
