@@ -29,6 +29,7 @@ from crash import check
 from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain, more_files
 from crash.load import Load, Watcher
 from crash.nursery import Nursery
+from stelsel.base.clock import moment
 from stelsel.base.errors import Fault
 from stelsel.demo.postgres import ThrowawayPostgres, programs
 from stelsel.ledger.journal import Journal, SegmentJournal
@@ -120,12 +121,14 @@ class Trial:
         seed: int,
         postgres: ThrowawayPostgres | None = None,
         workers: int = 0,
+        between: int = 600,
         prepare: str = "",
         say: Callable[[str], None] = print,
     ) -> None:
         """`postgres`: a started server for the journals, with a database for each node.
 
-        `workers`: how many the nodes have in every fourth round. `prepare`: see `Chain`.
+        `workers`: how many the nodes have in every fourth round. `between`: answers between two kills, at most,
+        mostly. `prepare`: see `Chain`.
         """
         self._chance = random.Random(seed)
         self._postgres = postgres
@@ -136,6 +139,7 @@ class Trial:
         self._say = say
         self._outcome = Outcome(SEGMENTS if postgres is None else POSTGRES, seed)
         self._workers = workers
+        self._between = between
         self._victims = VICTIMS
         self._pids: dict[str, int] = {}
         self._load = Load(self._chain.ports["outway"], self._chance)
@@ -209,7 +213,7 @@ class Trial:
             await asyncio.sleep(self._chance.uniform(0, 0.15))
             return
         load, until, look = self._load, time.monotonic() + _STALL, time.monotonic() + 0.05
-        wanted = len(load.answered) + self._chance.randrange(1, 600)
+        wanted = len(load.answered) + self._chance.randrange(1, self._between)
         while len(load.answered) < wanted:
             await asyncio.sleep(0.002)
             if time.monotonic() > look:
@@ -348,6 +352,7 @@ def trial(
     check_every: int,
     journal: str = SEGMENTS,
     workers: int = 0,
+    between: int = 600,
     prepare: str = "",
     say: Callable[[str], None] = print,
 ) -> Outcome:
@@ -362,9 +367,9 @@ def trial(
         if journal == POSTGRES:
             postgres = stack.enter_context(ThrowawayPostgres(max_connections="100"))
             _make_databases(postgres)
-        run = Trial(folder, seed=seed, postgres=postgres, workers=workers, prepare=prepare, say=say).run(
-            kills, check_every
-        )
+        run = Trial(
+            folder, seed=seed, postgres=postgres, workers=workers, between=between, prepare=prepare, say=say
+        ).run(kills, check_every)
         outcome = uvloop.run(run)
     if outcome.good:
         shutil.rmtree(folder, ignore_errors=True)
@@ -377,6 +382,15 @@ def trial(
         for text in outcome.faults[:_MOST_SHOWN]:
             say(f"  {text}")
     return outcome
+
+
+def _write_down(outcomes: list[Outcome]) -> None:
+    """Put them into bench/out/crash.json, in the place of earlier ones on the same journal."""
+    file = Path(__file__).parents[1] / "bench" / "out" / "crash.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    known = {each["journal"]: each for each in (json.loads(file.read_text()) if file.exists() else [])}
+    known |= {outcome.journal: outcome.to_json() | {"at": moment(time.time())} for outcome in outcomes}
+    file.write_text(json.dumps(list(known.values()), indent=2) + "\n")
 
 
 def _make_databases(postgres: ThrowawayPostgres) -> None:
@@ -416,9 +430,7 @@ def main() -> int:
         )
         for journal in journals
     ]
-    out = Path(__file__).parents[1] / "bench" / "out"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "crash.json").write_text(json.dumps([outcome.to_json() for outcome in outcomes], indent=2) + "\n")
+    _write_down(outcomes)
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
 

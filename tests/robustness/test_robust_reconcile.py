@@ -91,6 +91,7 @@ def _reconcile(chain: Chain, name: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
+@pytest.mark.timeout(300)
 def test_records_that_one_side_struck_out_are_found_by_the_other(chain: tuple[Chain, Nursery]) -> None:
     country, nursery = chain
     answered = _traffic(country, 300)

@@ -109,6 +109,7 @@ def watched(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Ch
         nursery.close()
 
 
+@pytest.mark.timeout(300)
 def test_no_request_and_no_answer_leaves_before_its_record_was_synced(
     watched: tuple[Chain, dict[str, Path]],
 ) -> None:
