@@ -83,3 +83,34 @@ def test_two_listeners_on_one_port_give_one_clear_line() -> None:
     with pytest.raises(ConfigurationFault, match="cannot listen on"):
         listen(address)
     first.close()
+
+
+def test_an_unused_connection_may_still_ask_once_while_a_server_drains_and_is_told_that_it_ends() -> None:
+    async def run() -> None:
+        listener = listen("127.0.0.1:0")
+        port = listener.getsockname()[1]
+        request = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
+        stop = asyncio.Event()
+
+        async def serve() -> None:
+            async with serving(application(list(ROUTES)), listener):
+                await stop.wait()
+
+        served = asyncio.create_task(serve())
+        await asyncio.sleep(0.2)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        unused, other = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+            assert (b"connection: close" in head.lower()) is stop.is_set()
+            stop.set()
+            await asyncio.sleep(0.25)
+        assert await reader.read() == b""
+        assert await unused.read() == b""
+        await served
+        writer.close()
+        other.close()
+
+    asyncio.run(run())
