@@ -5,6 +5,7 @@ Each function takes bytes and raises AssertionError when something does not hold
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,6 +23,7 @@ LIMITS = WireLimits(head=8192, headers=40, body=1_000_000)
 _KNOWN_TO_LLHTTP = frozenset(
     b"GET HEAD POST PUT DELETE OPTIONS TRACE PATCH PROPFIND COPY LOCK MKCOL MOVE SEARCH".split()
 )
+_INTERIM = re.compile(rb"HTTP/1.[01] 1")
 _SENTINEL = b"GET /sentinel HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -118,7 +120,11 @@ class Seen:
 def _without_trailers(message: Message) -> bytes:
     """llhttp heeds trailers as if they stood in the head; we drop them."""
     data = message.data
-    at = data.index(b"\r\n\r\n", len(data) - len(data.lstrip(b"\r\n"))) + 4
+    at, interim = 0, True
+    while interim:
+        start = len(data) - len(data[at:].lstrip(b"\r\n"))
+        interim = _INTERIM.match(data, start) is not None
+        at = data.index(b"\r\n\r\n", start) + 4
     if message.head.length is not None or at == len(data):
         return data
     while True:
