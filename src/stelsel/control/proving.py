@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from stelsel.base.clock import Clock, moment
-from stelsel.base.errors import Fault
+from stelsel.base.errors import BadRequest, Fault
 from stelsel.base.text import inert
+from stelsel.base.web import read_json
 from stelsel.control.observation import Observation
 from stelsel.ledger.audit import Progress
 from stelsel.ledger.cosignature import Cosigned
@@ -69,7 +70,8 @@ class Proving:
         )
 
     async def _audit(self, request: Request) -> Response:
-        del request
+        if await read_json(request):
+            raise BadRequest("an audit is of the whole ledger: nothing can be given")
 
         async def lines() -> AsyncIterator[bytes]:
             await self.witnessing.look()
