@@ -419,3 +419,15 @@ async def a_world(
             task.cancel()
         await asyncio.gather(*service.tasks, return_exceptions=True)
         await asyncio.sleep(0.01)
+
+
+async def connect(world: World) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection of an application to the outway."""
+    return await asyncio.open_connection("127.0.0.1", world.outway_port)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import uvloop
-from exchange_world import Play, Seen, World, a_world, plain_answer, read_chunked, read_reply
+from exchange_world import Play, Seen, World, plain_answer, read_chunked, read_reply
 
 from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.tls import TlsConnection
-
-
-@pytest.fixture
-def play_fast(register: KeyPair, municipality: KeyPair, anchors: TrustAnchors) -> Play:
-    def run(scenario: Callable[[World], Awaitable[None]], **options: Any) -> None:
-        async def main() -> None:
-            async with a_world(register, municipality, anchors, **options) as world:
-                await asyncio.wait_for(scenario(world), 60)
-
-        uvloop.run(main())
-
-    return run
 
 
 @asynccontextmanager
