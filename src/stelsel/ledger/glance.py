@@ -20,7 +20,9 @@ _TAIL = struct.Struct("8s13s13s32s20s36s2s")
 """How a record usually ends: time, trace id and transaction id of the length that they should have."""
 _SEPARATORS = (_TIME, _TRACE, _TRANSACTION, b'"}')
 _HOUR = 3_600_000
-_MAXIMUM_KINDS = 4096
+_PARENT_SIZE = len(_PARENT) + 16 + 1
+"""With a span id of sixteen characters, and the quote after it."""
+_MAXIMUM_KINDS, _MAXIMUM_MIDDLES = 4096, 32
 
 Glance = tuple["Kind", int, bytes, bytes, bytes]
 """Kind, time (ms), trace id, transaction id, subject (empty: nobody): UTF-8, without the escapes of JSON."""
@@ -63,34 +65,44 @@ class Glances:
     """Glances at records, with a memory for kinds. For one thread."""
 
     def __init__(self) -> None:
-        self._kinds: dict[bytes | tuple[bytes, bytes], Kind] = {}
+        self._kinds: dict[bytes, list[tuple[bytes, Kind]]] = {}
+        """By what stands before the parent span (or the span, if there is none): what stands from there to the span."""
 
     def at(self, record: bytes) -> Glance:
         """The glance at a canonical record. Raises `ValueError` when it is not one."""
         end = len(record) - _TAIL.size
-        span = record.rfind(_SPAN, 0, end)
-        if span < 0 or b"\\" in record:
+        parent = record.find(_PARENT, 0, end)
+        if parent < 0:
+            parent = after = record.rfind(_SPAN, 0, end)
+        else:
+            after = parent + _PARENT_SIZE
+        if end < 0 or after < 0 or b"\\" in record:
             return self._whole(record)
         before_time, time, before_trace, trace, before_transaction, transaction, last = _TAIL.unpack_from(record, end)
         if (before_time, before_trace, before_transaction, last) != _SEPARATORS:
             return self._whole(record)
-        subject = b""
-        start = record.find(_SUBJECT, span, end)
-        if start >= 0:
-            start += len(_SUBJECT)
-            subject = record[start : record.index(b'"', start)]
-        parent = record.find(_PARENT, 0, span)
-        if parent < 0:
-            key: bytes | tuple[bytes, bytes] = record[:span]
+        for middle, kind in self._kinds.get(record[:parent], ()):  # noqa: B007 - used after the loop
+            if record.startswith(middle, after):
+                break
         else:
-            key = record[:parent], record[record.index(b'"', parent + len(_PARENT)) : span]
-        kind = self._kinds.get(key) or self._new_kind(key, record)
-        return kind, int(time), trace, transaction, subject
+            span = record.find(_SPAN, after, end)
+            if span < 0 or (parent != after and record[after - 1 : after] != b'"'):
+                return self._whole(record)
+            middle = record[after : span + len(_SPAN)]
+            kind = self._new_kind(record[:parent], middle, record)
+        start = record.find(_SUBJECT, after + len(middle), end)
+        if start < 0:
+            return kind, int(time), trace, transaction, b""
+        start += len(_SUBJECT)
+        return kind, int(time), trace, transaction, record[start : record.index(b'"', start)]
 
-    def _new_kind(self, key: bytes | tuple[bytes, bytes], record: bytes) -> Kind:
+    def _new_kind(self, before: bytes, middle: bytes, record: bytes) -> Kind:
         if len(self._kinds) >= _MAXIMUM_KINDS:
             self._kinds.clear()
-        kind = self._kinds[key] = Kind(_read(record))
+        kind = Kind(_read(record))
+        kinds = self._kinds.setdefault(before, [])
+        del kinds[_MAXIMUM_MIDDLES:]
+        kinds.insert(0, (middle, kind))
         return kind
 
     def _whole(self, data: bytes) -> Glance:
