@@ -137,7 +137,8 @@ class Ledger:
         """The records that meet the query, with everything that was acknowledged before this call."""
         if not 1 <= query.limit <= MAXIMUM_LIMIT:
             raise BadRequest(f"the limit must be between 1 and {MAXIMUM_LIMIT}")
-        return await self._ask(lambda reader: reader.find(query))
+        found = await self._ask(lambda reader: reader.find(query))
+        return [entry for entry in found if _meets(entry.record, query)]
 
     async def transactions(self, query: LogQuery) -> list[Entry]:
         """The requests that a transaction log tells a peer about (FSC Logging 1.1.0, 3.2.1.1)."""
@@ -411,6 +412,13 @@ def _known(reader: Reader, index: int) -> Position:
     if position is None:
         raise _unknown()
     return position
+
+
+def _meets(record: Record, query: Query) -> bool:
+    """Whether it is not only the keys that fall together: a resident is never shown what is about another."""
+    return (
+        query.subject is None or record.subject == query.subject or (query.or_nobody and not record.subject)
+    ) and query.trace_id in (None, record.trace_id)
 
 
 def _unknown() -> NotFound:
