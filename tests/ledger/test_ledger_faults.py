@@ -105,7 +105,7 @@ class FolderAway(_Folder):
 class FrozenFilesystem(_Folder):
     """The filesystem takes no writes and gives no errors: every write and sync on it waits."""
 
-    alarm = False
+    alarm = True
 
     def begin(self) -> None:
         subprocess.run(["fsfreeze", "--freeze", str(self.folder.parent)], check=True)
@@ -123,7 +123,7 @@ class FrozenFilesystem(_Folder):
 class HangingJournal(_Folder):
     """An append that does not come back, where we cannot freeze a filesystem."""
 
-    alarm = False
+    alarm = True
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         super().__init__(folder)

@@ -156,12 +156,8 @@ class GroupCommit:
     # --- the event loop ---
 
     def _written(self, batch: _Batch, taken: int, first: int, error: LedgerUnavailable | None) -> None:
-        if batch and self._refusing != (error is not None):  # an alarm when it begins and ends, not for every request
-            self._refusing = not self._refusing
-            if error is not None:
-                _log.error("ledger refuses", reason=error.detail)
-            else:
-                _log.info("ledger records again")
+        if batch:
+            self._alarm(error)
         if error is not None:
             self._fail(batch, error)
         else:
@@ -189,8 +185,19 @@ class GroupCommit:
                     oldest = due if oldest is None else min(oldest, due)
                     break
                 future.set_exception(_again(late))
+                self._alarm(late)
         if oldest is not None:
             self._timer = loop.call_later(max(oldest - now, 0.01), self._expire)
+
+    def _alarm(self, error: LedgerUnavailable | None) -> None:
+        """An alarm when refusing begins and when it ends, not for every request."""
+        if self._refusing == (error is not None):
+            return
+        self._refusing = error is not None
+        if error is not None:
+            _log.error("ledger refuses", reason=error.detail)
+        else:
+            _log.info("ledger records again")
 
     @staticmethod
     def _fail(waiting: _Batch, error: LedgerUnavailable) -> None:

@@ -187,6 +187,8 @@ class SegmentJournal:
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._file: int | None = None
+        self._inode: tuple[int, int] | None = None
+        """Device and inode of the file that we hold, once looked at."""
         self._last_header = b""
         self._last_offset = 0
         self._turn = threading.Lock()
@@ -522,10 +524,13 @@ class SegmentJournal:
 
     def _check_in_place(self, file: int, end: int) -> None:
         """The file that we hold is the file at its path, and ends where we think; root is stopped by this too."""
-        mine, there = os.fstat(file), self._path(self._segments[-1]).stat()
-        if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+        if self._inode is None:
+            mine = os.fstat(file)
+            self._inode = (mine.st_dev, mine.st_ino)
+        there = self._path(self._segments[-1]).stat()
+        if self._inode != (there.st_dev, there.st_ino):
             raise OSError("the journal's file was moved or replaced")
-        if mine.st_size != end:
+        if there.st_size != end:
             raise OSError("something else writes to the journal's file")
 
     def _cut_off(self, file: int) -> None:
@@ -534,7 +539,7 @@ class SegmentJournal:
         self._let_go()
 
     def _let_go(self) -> None:
-        file, self._file = self._file, None
+        file, self._file, self._inode = self._file, None, None
         if file is not None:
             with suppress(OSError):
                 os.close(file)
