@@ -9,7 +9,7 @@ KILLS ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help demo check-demo check-fsc test lint fuzz bench crash lock format pictures clean
+.PHONY: help demo check-demo check-fsc test lint fuzz compiled test-compiled bench crash lock format pictures clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,8 +40,17 @@ fuzz: $(VENV)/ready-dev ## contracts over a bad network (RUNS=2000 lives), and a
 	$(BIN)/python tools/fuzz_wire.py --seconds $(FUZZ) --keep tests/exchange/corpus/fuzz
 	STELSEL_FUZZ=$(RUNS) $(BIN)/pytest -q --show-capture=no tests/agreements/test_fsc_state_machine.py
 
+compiled: $(VENV)/ready-dev ## make the compiled form, build/compiled/bin/python, as the wheels have it
+	$(BIN)/python tools/compile.py
+
+test-compiled: $(VENV)/ready-dev ## run the tests of exchange and ledger on the compiled form
+	$(BIN)/python tools/provide.py nginx postgresql
+	$(BIN)/python tools/compile.py
+	build/compiled/bin/python -m pytest -q tests/exchange tests/ledger
+
 bench: $(VENV)/ready-dev ## measure, into bench/out/*.json
 	$(BIN)/python tools/provide.py nginx postgresql
+	$(BIN)/python tools/compile.py
 	$(BIN)/python bench/run.py
 
 crash: $(VENV)/ready-dev ## kill -9 any process under load, again and again, and look whether anything is lost (KILLS=1000)
@@ -66,7 +75,7 @@ pictures: $(VENV)/ready-dev ## take the pictures of the documentation again
 	$(BIN)/python tools/pictures.py docs/images
 
 clean: ## remove what was made here
-	rm -rf $(VENV) country bench/out
+	rm -rf $(VENV) build country bench/out
 
 $(BIN)/python:
 	$(PYTHON) tools/environment.py $(VENV)

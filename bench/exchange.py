@@ -20,10 +20,12 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -38,68 +40,93 @@ _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 
 
 class Client(asyncio.Protocol):
-    """One keep-alive connection that asks again as soon as it is answered."""
+    """One keep-alive connection that asks again as soon as it is answered, or when `ask` is called."""
 
-    def __init__(self, request: bytes, until: float, waits: list[float], done: asyncio.Event) -> None:
+    def __init__(self, request: bytes, waits: list[float], answered: Callable[[Client], None]) -> None:
         self._request = request
-        self._until = until
         self._waits = waits
-        self._done = done
+        self._answered = answered
         self._buffer = b""
+        self._left = 0
         self._began = 0.0
         self.failed = ""
+        self.over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own has another base
-        self._ask()
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
         self._began = time.perf_counter()
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        if self._buffer:
-            data = self._buffer + data
-        end = data.find(b"\r\n\r\n")
-        found = _LENGTH.search(data, 0, end + 2) if end >= 0 else None
-        if end >= 0 and (found is None or not data.startswith(b"HTTP/1.1 200 ")):
-            self.failed = data[:400].decode("latin-1")
-            self._transport.close()
-            return
-        if found is None or len(data) < end + 4 + int(found[1]):
-            self._buffer = data
-            return
-        self._buffer = b""
-        now = time.perf_counter()
-        self._waits.append(now - self._began)
-        if now < self._until:
-            self._ask()
+        if self._left:
+            self._left -= len(data)
         else:
-            self._transport.close()
+            data = self._buffer + data if self._buffer else data
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._buffer = data
+                return
+            self._buffer = b""
+            found = _LENGTH.search(data, 0, end + 2)
+            if found is None or not data.startswith(b"HTTP/1.1 200 "):
+                self.failed = data[:400].decode("latin-1")
+                self._transport.close()
+                return
+            self._left = end + 4 + int(found[1]) - len(data)
+        if self._left == 0:
+            self._waits.append(time.perf_counter() - self._began)
+            self._answered(self)
+
+    def close(self) -> None:
+        self.over = True
+        self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.failed and time.perf_counter() < self._until:
+        if not self.failed and not self.over:
             self.failed = f"the connection ended early: {error}"
-        self._done.set()
 
 
-async def load(port: int, path: str, connections: int, seconds: float) -> dict[str, float]:
+async def load(port: int, path: str, connections: int, seconds: float, rate: float = 0) -> dict[str, float]:
+    """As fast as it goes, or at `rate` requests a second whatever the answers do."""
     loop = asyncio.get_running_loop()
     request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: */*\r\nUser-Agent: bench\r\n\r\n".encode()
     waits: list[float] = []
+    free: list[Client] = []
+    until = time.perf_counter() + seconds
+
+    def again(client: Client) -> None:
+        if time.perf_counter() < until:
+            client.ask()
+        else:
+            client.close()
+
+    clients = [
+        (
+            await loop.create_connection(
+                lambda: Client(request, waits, free.append if rate else again), "127.0.0.1", port
+            )
+        )[1]
+        for _ in range(connections)
+    ]
     began = time.perf_counter()
-    clients, ends = [], []
-    for _ in range(connections):
-        done = asyncio.Event()
-        _, client = await loop.create_connection(
-            lambda done=done: Client(request, began + seconds, waits, done),  # type: ignore[misc]
-            "127.0.0.1",
-            port,
-        )
-        clients.append(client)
-        ends.append(done.wait())
-    await asyncio.gather(*ends)
-    took = time.perf_counter() - began
+    until = began + seconds
+    if rate:
+        free.extend(clients)
+        for number in range(int(seconds * rate)):
+            await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
+            if free:
+                free.pop().ask()
+        await asyncio.sleep(0.5)
+        for client in clients:
+            client.close()
+    else:
+        for client in clients:
+            client.ask()
+        while not all(client.over or client.failed for client in clients):
+            await asyncio.sleep(0.02)
+    took = min(time.perf_counter() - began, seconds) if rate else time.perf_counter() - began
     failed = [client.failed for client in clients if client.failed]
     if failed:
         raise SystemExit(f"{len(failed)} connections failed, the first: {failed[0]}")
@@ -110,6 +137,28 @@ async def load(port: int, path: str, connections: int, seconds: float) -> dict[s
         "p50_ms": waits[len(waits) // 2] * 1000,
         "p99_ms": waits[int(len(waits) * 0.99)] * 1000,
     }
+
+
+async def handshakes(port: int, folder: Path, seconds: float) -> dict[str, float]:
+    """New connections with mutual TLS, eight at a time, each closed when its handshake is done."""
+    context = ssl.create_default_context(cafile=str(folder / "anchors.pem"))
+    context.load_cert_chain(folder / "consumer" / "certificate.pem", folder / "consumer" / "key.pem")
+    loop = asyncio.get_running_loop()
+    until = time.perf_counter() + seconds
+
+    async def one_after_another() -> int:
+        count = 0
+        while time.perf_counter() < until:
+            transport, _ = await loop.create_connection(
+                asyncio.Protocol, "127.0.0.1", port, ssl=context, server_hostname="localhost"
+            )
+            transport.abort()
+            count += 1
+        return count
+
+    began = time.perf_counter()
+    counts = await asyncio.gather(*(one_after_another() for _ in range(8)))
+    return {"connections_per_s": sum(counts) / (time.perf_counter() - began)}
 
 
 # --- our gateways, each a process of its own ---
@@ -225,7 +274,13 @@ http {{
   {body}
 }}
 """
-_SERVICE = 'server {{ listen 127.0.0.1:{service}; location / {{ default_type text/plain; return 200 "{text}"; }} }}'
+_SERVICE = """
+  server {{
+    listen 127.0.0.1:{service}; sendfile on;
+    location / {{ default_type text/plain; return 200 "{text}"; }}
+    location /files/ {{ alias {folder}/files/; default_type text/plain; }}
+  }}
+"""
 _PROVIDER = """
   upstream service {{ server 127.0.0.1:{service}; keepalive 256; keepalive_requests 100000000; }}
   server {{
@@ -272,8 +327,12 @@ def processor_seconds(pid: int) -> float:
     return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run_load(port: int, path: str, connections: int, seconds: float) -> dict[str, float]:
-    command = [sys.executable, __file__, "--load", str(port), path, str(connections), str(seconds)]
+def run_load(port: int, path: str, connections: int, seconds: float, rate: float = 0) -> dict[str, float]:
+    return _run("--load", port, path, connections, seconds, rate)
+
+
+def _run(*arguments: object) -> dict[str, float]:
+    command = [sys.executable, __file__, *map(str, arguments)]
     result: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return result
 
@@ -290,6 +349,9 @@ def measure(seconds: float, rounds: int, connections: int, size: int) -> dict[st
         authority.issue(folder / "consumer", MUNICIPALITY, "Gemeente")
         ports = free_ports(("provider", "consumer", "inway", "outway", "service", "nginx_in", "nginx_out"))
         values = {**ports, "text": "x" * size}
+        (folder / "files").mkdir()
+        for title, length in (("100KB", 100_000), ("10MB", 10_000_000)):
+            (folder / "files" / title).write_bytes(b"x" * length)
         gateways: list[subprocess.Popen[bytes]] = []
 
         def start(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
@@ -307,17 +369,27 @@ def measure(seconds: float, rounds: int, connections: int, size: int) -> dict[st
         for process in gateways:
             assert process.stdout is not None
             assert process.stdout.readline() == b"agreed\n", "the agreement did not come about"
-        ours: list[dict[str, float]] = []
-        bare: list[dict[str, float]] = []
-        for port, path in ((ports["outway"], "/things/a"), (ports["nginx_out"], "/a")):
-            run_load(port, path, connections, 0.5)
-        for _ in range(rounds):
-            before = sum(processor_seconds(process.pid) for process in gateways)
-            result = run_load(ports["outway"], "/things/a", connections, seconds)
-            used = sum(processor_seconds(process.pid) for process in gateways) - before
-            ours.append(result | {"cpu_us_per_request": used / result["requests"] * 1e6})
-            bare.append(run_load(ports["nginx_out"], "/a", connections, seconds))
-    best, best_bare = max(ours, key=_rate), max(bare, key=_rate)
+        through = {"ours": (ports["outway"], "/things"), "bare": (ports["nginx_out"], "")}
+
+        def turns(path: str, connections: int) -> dict[str, list[dict[str, float]]]:
+            """The two take turns; with our processor time."""
+            found: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
+            for port, prefix in through.values():
+                run_load(port, prefix + path, connections, 0.5)
+            for _ in range(rounds):
+                for name, (port, prefix) in through.items():
+                    before = sum(processor_seconds(process.pid) for process in gateways)
+                    result = run_load(port, prefix + path, connections, seconds)
+                    used = sum(processor_seconds(process.pid) for process in gateways) - before
+                    found[name].append(result | {"cpu_us_per_request": used / result["requests"] * 1e6})
+            return found
+
+        small = turns("/a", connections)
+        bodies = {name: turns(f"/files/{name}", count) for name, count in (("100KB", 64), ("10MB", 8))}
+        paced = {name: run_load(port, prefix + "/a", 64, seconds, 500) for name, (port, prefix) in through.items()}
+        paced["service"] = run_load(ports["service"], "/a", 64, seconds, 500)
+        tls = {name: _run("--handshakes", ports[port], folder, seconds) for name, port in _DOORS.items()}
+    best, best_bare = max(small["ours"], key=_rate), max(small["bare"], key=_rate)
     return {
         "ratio_to_bare": round(_rate(best) / _rate(best_bare), 3),
         "requests_per_s": round(_rate(best)),
@@ -325,12 +397,38 @@ def measure(seconds: float, rounds: int, connections: int, size: int) -> dict[st
         "p50_ms": round(best["p50_ms"], 2),
         "p99_ms": round(best["p99_ms"], 2),
         "bare_p99_ms": round(best_bare["p99_ms"], 2),
-        "cpu_us_per_request": round(min(result["cpu_us_per_request"] for result in ours), 1),
-        "rounds": [[round(_rate(one)), round(_rate(other))] for one, other in zip(ours, bare, strict=True)],
+        "cpu_us_per_request": round(min(result["cpu_us_per_request"] for result in small["ours"]), 1),
+        "bodies": {name: _compared(found) for name, found in bodies.items()},
+        "at_500_a_second": {
+            "p99_added_ms": round(paced["ours"]["p99_ms"] - paced["service"]["p99_ms"], 2),
+            "bare_p99_added_ms": round(paced["bare"]["p99_ms"] - paced["service"]["p99_ms"], 2),
+        },
+        "new_tls_connections": {
+            "ratio_to_bare": round(tls["ours"]["connections_per_s"] / tls["bare"]["connections_per_s"], 3),
+            "connections_per_s": round(tls["ours"]["connections_per_s"]),
+        },
+        "compiled": _compiled(),
+        "rounds": [
+            [round(_rate(one)), round(_rate(other))] for one, other in zip(small["ours"], small["bare"], strict=True)
+        ],
         "connections": connections,
         "answer_bytes": size,
         "processors": os.cpu_count(),
     }
+
+
+_DOORS = {"ours": "inway", "bare": "nginx_in"}
+
+
+def _compared(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    ours, bare = max(map(_rate, found["ours"])), max(map(_rate, found["bare"]))
+    return {"ratio_to_bare": round(ours / bare, 3), "requests_per_s": round(ours, 1)}
+
+
+def _compiled() -> bool:
+    from stelsel.exchange import call
+
+    return not call.__file__.endswith(".py")
 
 
 def _rate(result: dict[str, float]) -> float:
@@ -343,12 +441,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--load", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--load", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--handshakes", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--gateway", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.load:
-        port, path, connections, seconds = options.load
-        print(json.dumps(uvloop.run(load(int(port), path, int(connections), float(seconds)))))
+        port, path, connections, seconds, rate = options.load
+        print(json.dumps(uvloop.run(load(int(port), path, int(connections), float(seconds), float(rate)))))
+    elif options.handshakes:
+        port, folder, seconds = options.handshakes
+        print(json.dumps(uvloop.run(handshakes(int(port), Path(folder), float(seconds)))))
     elif options.gateway:
         role, folder, ports = options.gateway
         uvloop.run(gateway(role, Path(folder), json.loads(ports)))

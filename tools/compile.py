@@ -57,12 +57,12 @@ def main(where: Path) -> int:
             wheel.extractall(where / "lib")
     venv.create(where, with_pip=False, symlinks=True)
     # The compiled package comes first; all else is that of the environment which this runs in.
-    (where / _packages(where) / "stelsel.pth").write_text(f"{where / 'lib'}\n{sysconfig.get_path('purelib')}\n")
+    (where / _packages() / "stelsel.pth").write_text(f"{where / 'lib'}\n{sysconfig.get_path('purelib')}\n")
     stamp.write_text(present)
     return 0
 
 
-def _packages(where: Path) -> str:
+def _packages() -> str:
     return sysconfig.get_path("purelib", "posix_prefix", {"base": "."}).removeprefix("./")
 
 
