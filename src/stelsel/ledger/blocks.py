@@ -8,7 +8,7 @@ every run.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 BLOCK: Final = 1024
@@ -70,14 +70,14 @@ class Block:
         self.transactions[step * TRANSACTION_SIZE : (step + 1) * TRANSACTION_SIZE] = bytes(TRANSACTION_SIZE)
 
 
-def buckets(keys: Iterator[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
-    """The buckets of a run: (bucket, bytes) for those that are not empty, of its (key, step in the run)."""
-    found: list[list[tuple[int, int]]] = [[] for _ in range(BUCKETS)]
-    for pair in keys:
-        found[pair[0] >> 56].append(pair)
-    for number, pairs in enumerate(found):
-        if pairs:
-            yield number, bucket(pairs)
+def buckets(keys: Sequence[int], steps: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """The buckets of a run: (bucket, bytes) for those that are not empty, of those of its keys that are at `steps`."""
+    found: list[list[int]] = [[] for _ in range(BUCKETS)]
+    for step in steps:
+        found[keys[step] >> 56].append(step)
+    for number, some in enumerate(found):
+        if some:
+            yield number, bucket([(keys[step], step) for step in some])
 
 
 def bucket(pairs: Sequence[tuple[int, int]]) -> bytes:

@@ -67,6 +67,8 @@ _KEY = struct.Struct("=Q")
 _UUID_SIZE, _TRACE_SIZE = 36, 16
 _NO_TRACE, _NO_TRANSACTION = b"0" * 32, b"00000000-0000-0000-0000-000000000000"
 _MAXIMUM_CODES = 10_000
+_IS_KEPT = bytes(flag != ERASED for flag in range(256))
+_IS_NAMED = bytes(flag & NAMED and 1 for flag in range(256))
 _COLUMNS = "relations, flags, times, places, subjects, traces, transactions"
 
 
@@ -245,18 +247,20 @@ def save_block(connection: sqlite3.Connection, block: Block, present: set[int] |
 
 def complete_run(connection: sqlite3.Connection, run: int) -> Iterator[None]:
     """Sort the keys of this run, whose blocks are complete, into buckets. Yields now and then, to let others work."""
-    keys: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    columns = (array("Q"), array("Q"))
+    flags = bytearray()
     for number in range(run * RUN, (run + 1) * RUN):
         block = load_block(connection, number)
         if block is None:
-            continue
-        start = (number - run * RUN) * BLOCK
-        steps = range(start, start + len(block))
-        keys[TRACES].extend(compress(zip(block.traces, steps, strict=True), [flag != ERASED for flag in block.flags]))
-        keys[SUBJECTS].extend(compress(zip(block.subjects, steps, strict=True), [flag & NAMED for flag in block.flags]))
+            raise ValueError("a run is complete when all its blocks are")
+        columns[TRACES].extend(block.traces)
+        columns[SUBJECTS].extend(block.subjects)
+        flags += block.flags
+    steps = range(len(flags))
+    kept = (bytes(flags).translate(_IS_KEPT), bytes(flags).translate(_IS_NAMED))
+    for kind in (TRACES, SUBJECTS):
         yield
-    for kind, pairs in enumerate(keys):
-        for number, data in buckets(iter(pairs)):
+        for number, data in buckets(columns[kind], compress(steps, kept[kind])):
             connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", (kind, number, run, data))
             if number % 32 == 0:
                 yield
