@@ -37,7 +37,8 @@ _log = logger("ledger")
 _VERSION = 4
 _ROUND = 8192
 """Records in one transaction, at most."""
-_RETRY = 1.0
+_RETRY, _FORGET_RETRY = 1.0, 60.0
+"""Seconds after which is tried again what went wrong: taking records in; forgetting what was erased."""
 _MANY = 1 << 62
 _CHECKPOINT = 4000
 """Pages of SQLite's log after which it goes to the file: the right edge of every index is then written once."""
@@ -62,6 +63,7 @@ class Index:
         self._intake = Intake(self._connection, self._tiles, self._glances)
         self._erased: list[tuple[int, int]] = [(0, 0)]
         """Ranges in which the journal erased records since they were taken in; at the start nobody knows."""
+        self._forget_at = 0.0
         self._journal: Journal | None = None
         self._changed = threading.Condition()
         self._wanted = 0
@@ -140,10 +142,7 @@ class Index:
             more = failed = False
             try:
                 more = self._round()
-                if self._erased and self._journal is not None:
-                    self._forget(self._journal, *self._erased[0])
-                    with self._changed:
-                        del self._erased[0]
+                self._forget_erased()
             except Exception as error:  # noqa: BLE001 - the journal goes on without us, and we try again
                 _log.warning("index lags", reason=type(error).__name__)
                 failed = True
@@ -155,7 +154,7 @@ class Index:
                     self._changed.wait_for(lambda: self._stopping or self._urgent(), self._pause)
 
     def _urgent(self) -> bool:
-        return self._wanted > self.size or len(self._erased) > 0
+        return self._wanted > self.size or (len(self._erased) > 0 and time.monotonic() >= self._forget_at)
 
     def _round(self) -> bool:
         """Take in what the journal has more; gives whether there may be more still."""
@@ -202,6 +201,18 @@ class Index:
                 connection.execute("COMMIT")
             self._runs += 1
         return stop < self._journal.size
+
+    def _forget_erased(self) -> None:
+        """Forget what was erased; where the journal cannot be read, again later: the rest goes on meanwhile."""
+        if not self._erased or self._journal is None or time.monotonic() < self._forget_at:
+            return
+        try:
+            self._forget(self._journal, *self._erased[0])
+        except Exception:
+            self._forget_at = time.monotonic() + _FORGET_RETRY
+            raise
+        with self._changed:
+            del self._erased[0]
 
     def _forget(self, journal: Journal, start: int, stop: int) -> None:
         """Forget the records of start..stop-1 that were erased, and of all segments that were written anew since."""
