@@ -183,8 +183,8 @@ class Watcher:
     async def look(self) -> bool:
         """Fetch one; whether the node answered."""
         try:
-            answer = await asyncio.wait_for(_get(self.port, "/stelsel/v1/ledger/checkpoint"), PATIENCE)
-            document = json.loads(answer)
+            async with asyncio.timeout(PATIENCE):  # not `wait_for`: of Python 3.11 it may swallow being cancelled
+                document = json.loads(await _get(self.port, "/stelsel/v1/ledger/checkpoint"))
         except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
             return False
         if "checkpoint" not in document:

@@ -121,7 +121,7 @@ class Trial:
         seed: int,
         postgres: ThrowawayPostgres | None = None,
         workers: int = 0,
-        between: int = 600,
+        between: int = 400,
         prepare: str = "",
         say: Callable[[str], None] = print,
     ) -> None:
@@ -354,7 +354,7 @@ def trial(
     check_every: int,
     journal: str = SEGMENTS,
     workers: int = 0,
-    between: int = 600,
+    between: int = 400,
     prepare: str = "",
     say: Callable[[str], None] = print,
 ) -> Outcome:
