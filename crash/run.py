@@ -417,6 +417,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="of each node, in every fourth round")
     parser.add_argument("--check-every", type=int, default=125, metavar="KILLS")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing that was started is left behind
     journals = [SEGMENTS, POSTGRES] if options.journal == "both" else [options.journal]
     if options.journal == "both" and programs() is None:
         _say("There is no PostgreSQL here: only segments are tried. Next step: python tools/provide.py postgresql")
