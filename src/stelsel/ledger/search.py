@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -165,7 +165,7 @@ def _candidates(view: _View, wanted: _Wanted) -> Iterator[tuple[int, Block, int]
         yield from view.at(view.of_key(SUBJECTS, wanted.subject))
     elif wanted.relations is not None:
         for number in view.blocks_of(wanted.relations):
-            yield from view.within(number)
+            yield from view.within(number, wanted.relations)
     else:
         for number in view.blocks():
             yield from view.within(number)
@@ -204,12 +204,15 @@ class _View:
             yield found
             at = found + step
 
-    def within(self, number: int) -> Iterator[tuple[int, Block, int]]:
-        """The records of this block."""
+    def within(self, number: int, relations: set[int] | None = None) -> Iterator[tuple[int, Block, int]]:
+        """The records of this block; those of one of these relations, if they are given."""
         block = self.block(number)
         first = number * BLOCK
-        steps = range(max(0, self._lowest - first), min(len(block), self._highest + 1 - first))
-        for step in self._ordered(steps):
+        steps: Sequence[int] = range(max(0, self._lowest - first), min(len(block), self._highest + 1 - first))
+        if relations is not None:
+            column = block.relations
+            steps = [step for step in steps if column[step] in relations]
+        for step in reversed(steps) if self._descending else steps:
             yield first + step, block, step
 
     def at(self, indexes: Iterator[int]) -> Iterator[tuple[int, Block, int]]:
