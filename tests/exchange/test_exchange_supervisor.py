@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_exchange_workers_link import House
+from test_exchange_workers_link import House, a_group
 
 from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.base.errors import ConfigurationFault
+from stelsel.exchange.workers import supervisor as supervisor_module
 from stelsel.exchange.workers.supervisor import Configuration, Supervisor
+from stelsel.privacy.subjects import SubjectReferences
 
 
-def a_supervisor(keypair: KeyPair, anchors: TrustAnchors) -> Supervisor:
+def a_supervisor(keypair: KeyPair, anchors: TrustAnchors, subject_key: Path = Path("/nowhere")) -> Supervisor:
     house = House()
     configuration = Configuration(
-        group={},
+        group=a_group().model_dump(mode="json"),
         services=[],
         inway=None,
         outway=None,
         dialect={},
-        subject_key=Path("/nowhere"),
+        subject_key=subject_key,
         token_lifetime=300,
         deadline=5,
         waiting_records=10,
@@ -51,7 +56,7 @@ def test_a_node_does_not_start_with_workers_that_do_not(
         with pytest.raises(OSError):
             await a_supervisor(register, anchors).prepare(1, {})
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(asyncio.wait_for(scenario(), 90))
 
 
 def test_a_worker_that_dies_again_and_again_is_replaced_ever_slower(
@@ -75,6 +80,29 @@ def test_a_worker_that_dies_again_and_again_is_replaced_ever_slower(
         [worker] = supervisor.status()
         assert (worker["restarts"], worker["pid"]) == (3, None)
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(asyncio.wait_for(scenario(), 90))
     gaps = [later - earlier for earlier, later in pairwise(begun)]
     assert all(gap >= 0.05 * 2**number for number, gap in enumerate(gaps, 1))
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced_but_none_for_a_machine_that_was_halted(
+    register: KeyPair, anchors: TrustAnchors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    SubjectReferences.load(tmp_path / "subject.key")
+    monkeypatch.setattr(supervisor_module, "_SILENCE", 2.0)
+    monkeypatch.setattr(supervisor_module, "_TICK", 0.05)
+
+    async def scenario() -> None:
+        supervisor = a_supervisor(register, anchors, tmp_path / "subject.key")
+        await supervisor.prepare(1, {})
+        await supervisor.start()
+        [before] = supervisor.status()
+        time.sleep(2.5)  # this process stands still, and heard nothing for as long
+        await asyncio.sleep(0.2)
+        assert supervisor.status()[0]["pid"] == before["pid"]
+        os.kill(before["pid"], signal.SIGSTOP)
+        while supervisor.status()[0]["pid"] in {None, before["pid"]}:
+            await asyncio.sleep(0.02)
+        await supervisor.stop(0.1)
+
+    asyncio.run(asyncio.wait_for(scenario(), 90))

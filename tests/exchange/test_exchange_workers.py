@@ -49,6 +49,8 @@ def test_both_ledgers_hold_what_workers_carried_and_the_operator_sees_the_worker
     seen = {item["name"]: item for item in pair.control("register").post("/commands/doctor")}
     assert seen["workers"]["ok"]
     assert seen["workers"]["detail"].startswith("2 run")
+    steps = pair.control("municipality").post("/commands/explain", {"service": "echo"})
+    assert all(step["ok"] is not False for step in steps), steps
 
 
 def test_a_new_contract_and_its_revocation_act_in_every_worker_within_a_second(pair: Pair) -> None:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from stelsel.agreements.group import Group
 from stelsel.agreements.token_check import TokenCheck
 from stelsel.base.certificates import Certificate, KeyPair, Pair, TrustAnchors
 from stelsel.base.clock import SetClock, SystemClock
-from stelsel.base.errors import BadRequest, Forbidden, NotFound, Unavailable
+from stelsel.base.errors import BadRequest, Forbidden, NotFound, Unauthenticated, Unavailable
+from stelsel.base.revocation import RevocationLists
+from stelsel.demo.authority import Authority
 from stelsel.exchange.workers import messages
 from stelsel.exchange.workers.desk import Desk
 from stelsel.exchange.workers.link import MAXIMUM_FRAME, FrameReader, Kind, Link, LinkBroken, frame
@@ -339,7 +342,7 @@ def test_a_token_is_asked_once_kept_until_shortly_before_it_expires_and_forgotte
     register: KeyPair, municipality: KeyPair
 ) -> None:
     async def scenario(ends: Ends) -> None:
-        tokens = ends.house.agreements_ = StandInAgreements(register, municipality, _group())
+        tokens = ends.house.agreements_ = StandInAgreements(register, municipality, a_group())
         tokens.audience = "https://localhost:1"
         agreement = an_agreement("echo", municipality)
         tokens.put(agreement)
@@ -378,7 +381,7 @@ def test_tokens_are_let_go_of_when_the_certificate_is_renewed(
     own, newer = new_keypair(MUNICIPALITY, "Gemeente"), new_keypair(MUNICIPALITY, "Gemeente")
 
     async def scenario(ends: Ends) -> None:
-        tokens = ends.house.agreements_ = StandInAgreements(register, own, _group())
+        tokens = ends.house.agreements_ = StandInAgreements(register, own, a_group())
         agreement = an_agreement("echo", own)
         tokens.put(agreement)
         ends.agreements.put([agreement])
@@ -397,7 +400,7 @@ def test_tokens_of_the_earlier_certificate_count_until_they_can_have_expired(
     municipality: KeyPair, new_keypair: Callable[..., KeyPair]
 ) -> None:
     own, newer = new_keypair(REGISTER, "Register"), new_keypair(REGISTER, "Register")
-    stand_in = StandInAgreements(own, municipality, _group())
+    stand_in = StandInAgreements(own, municipality, a_group())
     stand_in.audience = "https://localhost:1"
     agreement = an_agreement("echo", municipality)
     old, older = stand_in.make_token(agreement), stand_in.make_token(agreement, expires=int(time.time()) + 7000)
@@ -422,7 +425,37 @@ def test_tokens_of_the_earlier_certificate_count_until_they_can_have_expired(
         check.verify(older.compact, thumbprint)
 
 
-def _group() -> Group:
+def test_tokens_of_an_earlier_certificate_that_was_revoked_count_no_more(
+    authority: Authority, municipality: KeyPair, new_keypair: Callable[..., KeyPair], tmp_path: Path
+) -> None:
+    own, newer = new_keypair(REGISTER, "Register"), new_keypair(REGISTER, "Register")
+    stand_in = StandInAgreements(own, municipality, a_group())
+    stand_in.audience = "https://localhost:1"
+    agreement = an_agreement("echo", municipality)
+    stolen = [stand_in.make_token(agreement, grant_hash=f"$1$3${number}").compact for number in range(2)]
+    lists = tmp_path / "list.crl"
+    lists.write_bytes(authority.revocation_list())
+    anchors = TrustAnchors(authority.root_pem, revocations=RevocationLists(lists, authority.root_pem))
+    check = TokenCheck(
+        keypair=own,
+        group_id="stelsel.test",
+        inway_address="https://localhost:1",
+        clock=SystemClock(),
+        agreement=lambda grant_hash: None,
+        lifetime=300,
+        anchors=anchors,
+    )
+    old = own.chain[0]
+    own.renew(newer.current)
+    check.verify(stolen[0], municipality.certificate.thumbprint)
+    lists.write_bytes(authority.revocation_list((old,)))
+    assert anchors.revocations is not None
+    anchors.revocations.refresh()
+    with pytest.raises(Unauthenticated, match="revoked"):
+        check.verify(stolen[1], municipality.certificate.thumbprint)
+
+
+def a_group() -> Group:
     return Group(
         id="stelsel.test",
         name="Test",

@@ -8,7 +8,7 @@ from typing import Any
 from stelsel.agreements.service import Agreements
 from stelsel.base.certificates import TrustAnchors
 from stelsel.base.clock import Clock
-from stelsel.base.errors import Fault
+from stelsel.base.errors import Fault, Unavailable
 from stelsel.base.log import logger
 from stelsel.base.renewal import Renewal, Renewed
 from stelsel.control.observation import Observation
@@ -18,7 +18,7 @@ _log = logger("control")
 _TICK = 0.5
 """Seconds between two looks at the files."""
 _BUSY = 3
-"""Restarts of one worker that are worth a word."""
+"""Restarts of one worker within an hour that are worth a word."""
 
 
 class Upkeep:
@@ -54,8 +54,11 @@ class Upkeep:
     async def reload(self, *, keep_workers: bool = False) -> dict[str, Any]:
         """Take the files into use as they are now, and replace the workers one by one unless they are to be kept.
 
-        Raises `ConfigurationFault` when the files cannot be used: then everything stays as it was.
+        Raises `ConfigurationFault` when the files cannot be used: then everything stays as it was; `Unavailable` while
+        the node is starting, for it takes the files as they are anyhow.
         """
+        if self._keeper is None:
+            raise Unavailable("the node is starting", next_step="try again in a moment")
         renewed = self._renewal.take(self._clock.now())
         self._follow(renewed)
         return {
@@ -90,7 +93,7 @@ class Upkeep:
             step = "the lines of the log say why they end; until they run, connections to them wait"
             seen.append(Observation("workers", False, f"{len(down)} of {len(workers)} do not run", step))
         else:
-            well = all(worker["restarts"] < _BUSY for worker in workers)
+            well = all(worker["restarts_last_hour"] < _BUSY for worker in workers)
             detail = f"{len(workers)} run, {self._traffic.in_flight()} requests in flight, replaced {restarts} times"
             seen.append(Observation("workers", well, detail, "" if well else "the lines of the log say why they ended"))
         return seen

@@ -59,8 +59,6 @@ class Load:
     in_flight: int = 0
     connections: int = 0
     recorded: int = 0
-    at: float = 0.0
-    """The loop's time."""
 
 
 class Desk:
@@ -74,7 +72,9 @@ class Desk:
         self.settled = asyncio.Event()
         """Set when the worker takes connections, or never will."""
         self.serving = False
-        self.load = Load(at=self._loop.time())
+        self.load = Load()
+        self.heard = True
+        """Whether the worker said anything since somebody last set this to false."""
         self._drained: dict[str, asyncio.Future[None]] = {}
         self._done: list[tuple[int, int]] = []
         self._failed: list[tuple[int, Fault]] = []
@@ -141,9 +141,8 @@ class Desk:
             raise LinkBroken("only the house says this")
 
     def _heard(self, told: dict[str, Any]) -> None:
-        self.load = Load(
-            _number(told, "in_flight"), _number(told, "connections"), _number(told, "recorded"), self._loop.time()
-        )
+        self.load = Load(_number(told, "in_flight"), _number(told, "connections"), _number(told, "recorded"))
+        self.heard = True
 
     def _record(self, payload: bytes) -> None:
         first, records = unpack_records(payload)

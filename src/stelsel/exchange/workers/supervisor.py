@@ -6,7 +6,9 @@ import asyncio
 import base64
 import socket
 import sys
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ _AT_ONCE = 10.0
 _LONGEST_WAIT = 5.0
 _MOST_DEATHS = 10
 _DEATHS_AT_START = 3
+_HOUR = 3600.0
+_REMEMBERED = 100
 _SILENCE = 30.0
 """Seconds without a word after which a worker hangs, and is replaced."""
 _TICK = 1.0
@@ -64,6 +68,7 @@ class _Slot:
     listeners: dict[str, socket.socket]
     current: _Running | None = None
     restarts: int = 0
+    replaced_at: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     deaths: int = 0
     """In a row, each soon after the start."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -82,8 +87,9 @@ class _Running:
     desk: Desk
     began: float
     briefed: bool = False
+    silent: float = 0.0
+    """Seconds without a word."""
     retired: bool = False
-    watch: asyncio.Task[None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -114,6 +120,7 @@ class Supervisor:
         self._rolling = asyncio.Lock()
         self._ticker: asyncio.Task[None] | None = None
         self._draining: set[asyncio.Task[None]] = set()
+        self._watches: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         agreements.on_change(self._change)
         keypair.on_renewal(self._renewed)
@@ -153,16 +160,14 @@ class Supervisor:
         if self._ticker is not None:
             self._ticker.cancel()
         await asyncio.gather(*self._draining)
+        for slot in self._slots:
+            async with slot.changing:  # whoever is being put in its place is there now; nobody follows
+                pass
         running = list(self._running)
         for gateway in ("outway", "inway"):
             await asyncio.gather(*(worker.desk.drain(gateway, drain_seconds) for worker in running))
         await asyncio.gather(*(self._end(worker) for worker in running))
-        watches = [worker.watch for worker in running if worker.watch is not None]
-        for slot in self._slots:
-            if slot.current is not None and slot.current.watch is not None:
-                slot.current.watch.cancel()
-                watches.append(slot.current.watch)
-        await asyncio.gather(*watches, return_exceptions=True)
+        await asyncio.gather(*self._watches)
 
     async def roll(self) -> int:
         """Replace every worker by a new one: that one takes connections before the old one stops to; how many.
@@ -227,7 +232,9 @@ class Supervisor:
             theirs.close()
         slot.current = worker
         self._running.add(worker)
-        worker.watch = asyncio.create_task(self._watch(worker))
+        watch = asyncio.create_task(self._watch(worker))
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
         return worker
 
     def _brief(self, worker: _Running) -> None:
@@ -265,11 +272,13 @@ class Supervisor:
         if not self._stopping.is_set():
             _log.error("a worker ended and is replaced", worker=slot.number, pid=dead.process.pid, code=code, wait=wait)
         while not self._stopping.is_set():
-            await asyncio.sleep(wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait)
             async with slot.changing:
                 if self._stopping.is_set() or slot.current is not dead:
                     return
                 slot.restarts += 1
+                slot.replaced_at.append(self._loop.time())
                 try:
                     await (self._start(slot) if self._begun else self._spawn(slot))
                 except OSError as error:
@@ -296,11 +305,15 @@ class Supervisor:
 
     async def _tick(self) -> None:
         while True:
+            before = self._loop.time()
             await asyncio.sleep(_TICK)
             self._change()  # time changes agreements too
-            now = self._loop.time()
+            # When the whole machine was halted, no worker is to blame.
+            passed = min(self._loop.time() - before, 2 * _TICK)
             for worker in list(self._running):
-                if worker.desk.serving and now - worker.desk.load.at > _SILENCE:
+                worker.silent = 0.0 if worker.desk.heard or not worker.desk.serving else worker.silent + passed
+                worker.desk.heard = False
+                if worker.silent > _SILENCE:
                     _log.error("a worker is silent and is killed", worker=worker.slot.number)
                     _kill(worker.process)
 
@@ -317,6 +330,7 @@ class Supervisor:
             "recorded": load.recorded if load else 0,
             "seconds": round(self._loop.time() - worker.began) if worker is not None and alive else 0,
             "restarts": slot.restarts,
+            "restarts_last_hour": sum(at > self._loop.time() - _HOUR for at in slot.replaced_at),
         }
 
     def _briefed(self) -> list[_Running]:
