@@ -71,7 +71,11 @@ class LedgerSettings(Settings):
         default=64 * 1024, ge=1024, le=2**20, description="bytes in one record, at most; a larger one is refused"
     )
     index_pause: float = Field(
-        default=0.25, ge=0.01, le=60, description="seconds between two rounds of the index; a search never waits for it"
+        default=1.0,
+        ge=0.01,
+        le=60,
+        description="seconds between two rounds of the index: the more records a round takes in, the less each costs; "
+        "a search never waits for it",
     )
     find_deadline: float = Field(
         default=10.0, gt=0, le=300, description="seconds that a search waits for the index to hold all that is on disk"
