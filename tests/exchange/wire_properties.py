@@ -118,13 +118,15 @@ class Seen:
 
 
 def _without_trailers(message: Message) -> bytes:
-    """llhttp heeds trailers as if they stood in the head; we drop them."""
+    """Without interim answers too: llhttp heeds trailers as if they stood in the head, and the version of the first."""
     data = message.data
-    at, interim = 0, True
+    interim = True
     while interim:
-        start = len(data) - len(data[at:].lstrip(b"\r\n"))
-        interim = _INTERIM.match(data, start) is not None
-        at = data.index(b"\r\n\r\n", start) + 4
+        data = data.lstrip(b"\r\n")
+        at = data.index(b"\r\n\r\n") + 4
+        interim = _INTERIM.match(data) is not None
+        if interim:
+            data = data[at:]
     if message.head.length is not None or at == len(data):
         return data
     while True:
