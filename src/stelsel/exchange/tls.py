@@ -2,7 +2,7 @@
 
 The standard library's `ssl` does all of TLS, in memory; this moves bytes between that and the socket: once a message
 and direction, and never asks for bytes that it knows are not there. On the path of every request that saves a third of
-the processor time of a hop (see docs/decisions/0012-tls-between-socket-and-protocol.md).
+the processor time of a hop (see docs/decisions/0018-the-path-of-a-request.md).
 """
 
 from __future__ import annotations
