@@ -21,6 +21,7 @@ from stelsel.base.certificates import KeyPair
 from stelsel.base.errors import Fault
 from stelsel.base.listeners import Listeners, inherited
 from stelsel.base.log import logger
+from stelsel.base.process import settle
 from stelsel.base.renewal import check
 from stelsel.base.settings import read_toml
 from stelsel.node import Node
@@ -91,6 +92,7 @@ async def _run(settings: NodeSettings, listeners: Listeners, again: Again | None
     loop.add_signal_handler(signal.SIGUSR2, wishes.restart_or_say_why, settings)
     try:
         await node.start()
+        settle()
         await wishes.come.wait()
     except BaseException:
         wishes.kept = None

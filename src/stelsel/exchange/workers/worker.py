@@ -25,6 +25,7 @@ from stelsel.base.certificates import Certificate, KeyPair, Pair, TrustAnchors
 from stelsel.base.clock import SystemClock
 from stelsel.base.errors import Fault
 from stelsel.base.log import configure, logger
+from stelsel.base.process import settle
 from stelsel.base.renewal import read_lists
 from stelsel.exchange.gateway import Gateway
 from stelsel.exchange.inway import Inway
@@ -188,6 +189,7 @@ class Worker:
             outway = Outway(settings=OutwaySettings.model_validate(said["outway"]), **rooms)
             await outway.start(self._listeners["outway"])
             self._gateways["outway"] = outway
+        settle()
         self._link.send(Kind.READY)
 
     async def _drain_one(self, name: str, seconds: float) -> None:
