@@ -1,242 +1,248 @@
-"""TLS between the socket and our protocols: cut anywhere, cut off, broken, or never finished. Gateways on uvloop."""
+"""TLS between socket and protocol: a scripted other side, bytes in any pieces, endings of every kind."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-import uvloop
-from exchange_world import Play, Seen, World, plain_answer, read_chunked, read_reply
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stelsel.base.certificates import KeyPair, TrustAnchors
-from stelsel.exchange.identifiers import new_transaction_id
+from stelsel.demo.authority import Authority
 from stelsel.exchange.tls import TlsConnection
 
-
-@asynccontextmanager
-async def chopping(port: int, first: int, size: int) -> AsyncIterator[int]:
-    """A relay to `port` that passes the first bytes `first` at a time, and the others `size` at a time."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        passed = 0
-        try:
-            while data := await reader.read(65536):
-                while data:
-                    step = first if passed < 3000 else size
-                    writer.write(data[:step])
-                    data = data[step:]
-                    passed += step
-                    await writer.drain()
-                    await asyncio.sleep(0)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.1", port)
-        for pair in ((reader, ours), (theirs, writer)):
-            task = asyncio.create_task(pass_on(*pair))
-            tasks.add(task)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+SERVER, CLIENT = "00000099000000002000", "00000099000000003000"
 
 
-async def authority(world: World) -> bytes:
-    token = await world.agreements.token("$1$3$plain")
-    return f"Host: x\r\nFsc-Authorization: {token.compact}\r\nFsc-Transaction-Id: {new_transaction_id()}\r\n".encode()
+class Wire:
+    """The socket under one TLS connection; what is written goes into `sent`."""
 
+    def __init__(self) -> None:
+        self.sent = bytearray()
+        self.closed = self.aborted = self.paused = False
 
-@pytest.mark.parametrize(("first", "size"), [(1, 4096), (7, 1000), (100, 65536), (65536, 5)])
-def test_tls_cut_anywhere_carries_the_same(play_fast: Play, first: int, size: int) -> None:
-    body = bytes(range(256)) * (200 if size > 100 else 20)
+    def write(self, data: bytes) -> None:
+        self.sent += data
 
-    async def scenario(world: World) -> None:
-        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
-            taken = b""
-            if "transfer-encoding" in seen.headers:
-                taken = await read_chunked(reader)
-            elif "content-length" in seen.headers:
-                taken = await reader.readexactly(int(seen.headers["content-length"]))
-            writer.write(plain_answer(taken))
+    def close(self) -> None:
+        self.closed = True
 
-        world.service.handler = handler
-        lines = await authority(world)
-        context = world.municipality.client_context(world.anchors)
-        async with chopping(world.inway_port, first, size) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
-            fixed = b"POST /a HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (lines, len(body), body)
-            chunked = b"POST /b HTTP/1.1\r\n%bTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
-            writer.write(fixed + chunked % (lines, len(body), body) + b"GET /c HTTP/1.1\r\n%b\r\n" % lines)
-            for expected in (body, body, b""):
-                reply = await asyncio.wait_for(read_reply(reader), 20)
-                assert (reply.status, reply.body) == (200, expected)
-            writer.transport.abort()
-        assert [seen.target for seen in world.service.seen] == ["/a", "/b", "/c"]
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
-    play_fast(scenario)
+    def is_closing(self) -> bool:
+        return self.closed
 
+    def pause_reading(self) -> None:
+        self.paused = True
 
-@pytest.mark.parametrize(
-    "rubbish",
-    [
-        b"GET /plain/ HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"\x16\x03\x01\x00\x05hello",
-        b"\x15\x03\x03\x00\x02\x02\x28",
-        b"\x80\x2e\x01\x00\x02" + b"\0" * 60,
-        bytes(70_000),
-        b"\x17\x03\x03\xff\xff" + bytes(65_535),
-    ],
-)
-def test_what_is_no_handshake_ends_and_leaves_nothing(play_fast: Play, rubbish: bytes) -> None:
-    async def scenario(world: World) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", world.inway_port)
-        writer.write(rubbish)
-        try:
-            answer = await asyncio.wait_for(reader.read(), 5)
-        except ConnectionError:
-            answer = b""
-        assert len(answer) <= 7, "at most an alert"
-        writer.transport.abort()
-        await asyncio.sleep(0.02)
-        assert not world.inway._handshakes
-        assert (await world.ask("/plain/")).status == 200
+    def resume_reading(self) -> None:
+        self.paused = False
 
-    play_fast(scenario)
-
-
-def test_a_handshake_that_stays_half_way_is_ended_in_time(play_fast: Play) -> None:
-    async def scenario(world: World) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", world.inway_port)
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = world.municipality.client_context(world.anchors).wrap_bio(incoming, outgoing, server_hostname="localhost")
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.do_handshake()
-        writer.write(outgoing.read()[:100])
-        try:
-            assert await asyncio.wait_for(reader.read(), 5) == b""
-        except ConnectionError:
-            pass
-        assert not world.inway._handshakes
-        writer.transport.abort()
-
-    play_fast(scenario, inway_limits={"head_seconds": 0.3})
-
-
-def test_a_record_that_was_altered_ends_the_connection_and_reaches_nobody(play_fast: Play) -> None:
-    async def scenario(world: World) -> None:
-        lines = await authority(world)
-        reader, writer = await asyncio.open_connection("127.0.0.1", world.inway_port)
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = world.municipality.client_context(world.anchors).wrap_bio(incoming, outgoing, server_hostname="localhost")
-        while True:
-            try:
-                tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                writer.write(outgoing.read())
-                incoming.write(await asyncio.wait_for(reader.read(65536), 5))
-        tls.write(b"GET /altered HTTP/1.1\r\n%b\r\n" % lines)
-        record = bytearray(outgoing.read())
-        record[-5] ^= 1
-        writer.write(bytes(record))
-        try:
-            await asyncio.wait_for(reader.read(), 5)
-        except ConnectionError:
-            pass
-        writer.transport.abort()
-        await asyncio.sleep(0.02)
-        assert world.service.seen == []
-        assert not world.inway.connections
-
-    play_fast(scenario)
+    def take(self) -> bytes:
+        sent = bytes(self.sent)
+        self.sent.clear()
+        return sent
 
 
 class Inside(asyncio.Protocol):
-    """Hears what a protocol inside TLS hears."""
+    """What speaks over TLS."""
 
     def __init__(self) -> None:
-        self.data = b""
+        self.transport: TlsConnection | None = None
+        self.heard = bytearray()
         self.lost: list[Exception | None] = []
+        self.on_data: Callable[[], None] = lambda: None
+
+    def connection_made(self, transport: object) -> None:
+        assert isinstance(transport, TlsConnection)
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self.data += data
+        self.heard += data
+        self.on_data()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost.append(error)
 
 
-@pytest.mark.parametrize("goodbye", [True, False])
-def test_what_was_cut_off_is_told_from_what_ended(
-    register: KeyPair, municipality: KeyPair, anchors: TrustAnchors, goodbye: bool
-) -> None:
-    """An answer that goes on until the connection ends is whole only when its sender said goodbye (RFC 9112, 9.8)."""
+class Side:
+    """One side: the protocol inside, TLS, and the socket under it."""
 
-    async def main() -> Inside:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"part of an answer")
-            await writer.drain()
-            await asyncio.sleep(0.05)
-            if goodbye:
-                writer.close()
-            else:
-                writer.transport.abort()
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=register.server_context(anchors))
-        port = server.sockets[0].getsockname()[1]
-        inside, faults = Inside(), []
-        context = municipality.client_context(anchors)
-        await asyncio.get_running_loop().create_connection(
-            lambda: TlsConnection(
-                inside, context, server_hostname="localhost", on_handshake=lambda _, error: faults.append(error)
-            ),
-            "127.0.0.1",
-            port,
+    def __init__(self, context: ssl.SSLContext, server_hostname: str | None = None) -> None:
+        self.inside, self.wire = Inside(), Wire()
+        self.handshakes: list[OSError | None] = []
+        self.tls = TlsConnection(
+            self.inside,
+            context,
+            server_hostname=server_hostname,
+            on_handshake=lambda _, error: self.handshakes.append(error),
         )
-        async with asyncio.timeout(5):
-            while not inside.lost:
-                await asyncio.sleep(0.01)
-        server.close()
-        assert faults == [None]
-        return inside
 
-    inside = uvloop.run(main())
-    assert inside.data == b"part of an answer"
-    assert len(inside.lost) == 1
-    assert (inside.lost[0] is None) == goodbye
+    def begin(self) -> None:
+        self.tls.connection_made(self.wire)  # type: ignore[arg-type]
+
+    def hear(self, data: bytes, pieces: int | None = None) -> None:
+        step = pieces or max(1, len(data))
+        for at in range(0, len(data), step):
+            if not self.wire.closed:
+                self.tls.data_received(data[at : at + step])
 
 
-def test_a_client_that_says_goodbye_in_the_middle_ends_the_exchange(play_fast: Play) -> None:
-    async def scenario(world: World) -> None:
-        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> bool:
-            assert await reader.read() == b""
-            ended.set()
-            return False
-
-        ended = asyncio.Event()
-        world.service.handler = handler
-        context = world.municipality.client_context(world.anchors)
-        _, writer = await asyncio.open_connection(
-            "127.0.0.1", world.inway_port, ssl=context, server_hostname="localhost"
+class World:
+    def __init__(self, folder: Path) -> None:
+        authority, stranger = Authority(), Authority()
+        self.anchors = TrustAnchors(authority.root_pem)
+        authority.issue(folder / "server", SERVER, "Register")
+        authority.issue(folder / "client", CLIENT, "Gemeente")
+        stranger.issue(folder / "stranger", CLIENT, "Onbekend")
+        self.server, self.client, self.stranger = (
+            KeyPair.load(folder / name / "certificate.pem", folder / name / "key.pem")
+            for name in ("server", "client", "stranger")
         )
-        writer.write(b"GET /a HTTP/1.1\r\n%b\r\n" % await authority(world))
-        async with asyncio.timeout(5):
-            while not world.service.seen:
-                await asyncio.sleep(0.01)
-            writer.close()
-            await ended.wait()
-            while world.inway.in_flight or world.inway.connections:
-                await asyncio.sleep(0.01)
 
-    play_fast(scenario)
+    def sides(self, client: KeyPair | None = None, host: str = "localhost") -> tuple[Side, Side]:
+        server = Side(self.server.server_context(self.anchors))
+        return server, Side((client or self.client).client_context(self.anchors), host)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("tls"))
+
+
+def shake_hands(server: Side, client: Side, pieces: int | None = None) -> None:
+    server.begin()
+    client.begin()
+    exchange(server, client, pieces)
+
+
+def exchange(server: Side, client: Side, pieces: int | None = None) -> None:
+    """Carry bytes to and fro until both are silent."""
+    while server.wire.sent or client.wire.sent:
+        server.hear(client.wire.take(), pieces)
+        client.hear(server.wire.take(), pieces)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, None])
+def test_the_handshake_works_in_pieces_of_any_size(world: World, pieces: int | None) -> None:
+    server, client = world.sides()
+    shake_hands(server, client, pieces)
+    assert server.handshakes == client.handshakes == [None]
+    assert server.inside.transport is server.tls
+    assert client.inside.transport is client.tls
+
+
+@given(messages=st.lists(st.binary(min_size=1, max_size=40_000), min_size=1, max_size=4), pieces=st.integers(1, 20_000))
+def test_what_is_said_is_heard_whole_whatever_the_pieces(world: World, messages: list[bytes], pieces: int) -> None:
+    server, client = world.sides()
+    shake_hands(server, client)
+    for message in messages:
+        client.tls.write(message)
+        exchange(server, client, pieces)
+        server.tls.write(message[::-1])
+        exchange(server, client, pieces)
+    assert bytes(server.inside.heard) == b"".join(messages)
+    assert bytes(client.inside.heard) == b"".join(message[::-1] for message in messages)
+
+
+def test_a_client_of_another_authority_is_not_let_in(world: World) -> None:
+    server, client = world.sides(world.stranger)
+    shake_hands(server, client)
+    assert isinstance(server.handshakes[0], ssl.SSLError)
+    assert server.inside.transport is None
+    assert server.wire.closed
+
+
+def test_a_server_with_another_name_is_not_spoken_to(world: World) -> None:
+    server, client = world.sides(host="elsewhere.example")
+    shake_hands(server, client)
+    assert isinstance(client.handshakes[0], ssl.SSLError)
+    assert client.inside.transport is None
+
+
+def test_bytes_that_are_no_tls_end_the_handshake(world: World) -> None:
+    server, _ = world.sides()
+    server.begin()
+    server.hear(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert isinstance(server.handshakes[0], ssl.SSLError)
+    assert server.wire.closed
+
+
+def test_a_connection_that_ends_during_the_handshake_is_told_once(world: World) -> None:
+    server, _ = world.sides()
+    server.begin()
+    server.tls.connection_lost(None)
+    assert [type(error) for error in server.handshakes] == [ConnectionResetError]
+    assert server.inside.lost == []
+
+
+def test_a_goodbye_ends_the_other_side_well(world: World) -> None:
+    server, client = world.sides()
+    shake_hands(server, client)
+    client.tls.write(b"last words")
+    client.tls.close()
+    server.hear(client.wire.take())
+    server.tls.connection_lost(None)
+    assert bytes(server.inside.heard) == b"last words"
+    assert server.wire.closed
+    assert server.inside.lost == [None]
+
+
+def test_an_end_without_a_goodbye_is_an_end_cut_off(world: World) -> None:
+    """Else whoever is in between could shorten an answer that has no length."""
+    server, client = world.sides()
+    shake_hands(server, client)
+    client.tls.write(b"half of it")
+    server.hear(client.wire.take())
+    server.tls.connection_lost(None)
+    assert [type(error) for error in server.inside.lost] == [ConnectionResetError]
+
+
+def test_an_altered_byte_ends_the_connection_and_is_never_heard(world: World) -> None:
+    server, client = world.sides()
+    shake_hands(server, client)
+    client.tls.write(b"a message")
+    record = bytearray(client.wire.take())
+    record[-1] ^= 1
+    server.hear(bytes(record))
+    assert not server.inside.heard
+    assert server.wire.aborted
+
+
+def test_what_came_while_reading_was_paused_is_heard_afterwards(world: World) -> None:
+    async def play() -> None:
+        server, client = world.sides()
+        shake_hands(server, client)
+        server.inside.on_data = server.tls.pause_reading
+        for message in (b"one", b"two", b"three"):
+            client.tls.write(message)
+        server.hear(client.wire.take())
+        assert bytes(server.inside.heard) == b"one"
+        assert server.wire.paused
+        server.inside.on_data = lambda: None
+        server.tls.resume_reading()
+        await asyncio.sleep(0)
+        assert bytes(server.inside.heard) == b"onetwothree"
+        assert not server.wire.paused
+
+    asyncio.run(play())
+
+
+def test_nothing_is_heard_or_said_after_the_close(world: World) -> None:
+    server, client = world.sides()
+    shake_hands(server, client)
+    server.inside.on_data = server.tls.close
+    for message in (b"one", b"two"):
+        client.tls.write(message)
+    server.hear(client.wire.take())
+    sent = server.wire.take()
+    server.tls.write(b"too late")
+    assert bytes(server.inside.heard) == b"one"
+    assert not server.wire.sent
+    client.hear(sent)
+    assert client.wire.closed
