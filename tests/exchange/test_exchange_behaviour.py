@@ -404,6 +404,33 @@ def test_no_free_connection_behind_in_time_is_504(play_fast: Play) -> None:
     play_fast(scenario, inway_limits={"maximum_upstream": 1, "connect_seconds": 0.3})
 
 
+def test_a_peer_with_as_many_connections_as_it_may_gets_no_more_until_one_ends(play_fast: Play) -> None:
+    async def scenario(world: World) -> None:
+        context = world.municipality.client_context(world.anchors)
+
+        async def connection() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            return await asyncio.open_connection(
+                "127.0.0.1", world.inway_port, ssl=context, server_hostname="localhost"
+            )
+
+        async def status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            return (await asyncio.wait_for(read_reply(reader), 5)).status
+
+        kept = [await connection() for _ in range(3)]
+        assert [await status(*one) for one in kept] == [401] * 3
+        extra = await connection()
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await status(*extra)
+        kept[0][1].close()
+        await until(lambda: len(world.inway.connections) == 2)
+        assert await status(*(await connection())) == 401
+        for _, writer in kept:
+            writer.transport.abort()
+
+    play_fast(scenario, inway_limits={"maximum_connections_per_peer": 3})
+
+
 # --- sending again ---
 
 
