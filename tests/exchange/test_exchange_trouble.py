@@ -134,9 +134,11 @@ def test_more_in_flight_than_allowed_gets_503(play: Play) -> None:
     play(scenario, outway_limits={"maximum_in_flight": 1})
 
 
-def test_more_connections_than_allowed_are_closed(play: Play) -> None:
+def test_more_connections_than_allowed_are_closed_when_all_are_in_use(play: Play) -> None:
     async def scenario(world: World) -> None:
         kept = [await asyncio.open_connection("127.0.0.1", world.outway_port) for _ in range(2)]
+        for _, writer in kept:
+            writer.write(b"GET /plain/ HTTP/1.1\r\n")
         await asyncio.sleep(0.05)
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await world.ask("/plain/")
@@ -146,6 +148,31 @@ def test_more_connections_than_allowed_are_closed(play: Play) -> None:
         assert (await world.ask("/plain/")).status == 200
 
     play(scenario, outway_limits={"maximum_connections": 2})
+
+
+def test_an_unused_connection_makes_way_when_there_are_as_many_as_allowed(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        kept = [await asyncio.open_connection("127.0.0.1", world.outway_port) for _ in range(2)]
+        kept[0][1].write(b"GET /plain/ HTTP/1.1\r\n")
+        await asyncio.sleep(0.05)
+        assert (await world.ask("/plain/")).status == 200
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await kept[1][0].readexactly(1)
+        kept[0][1].write(b"Host: x\r\nConnection: close\r\n\r\n")
+        assert (await kept[0][0].read()).startswith(b"HTTP/1.1 200")
+        for _, writer in kept:
+            writer.close()
+
+    play(scenario, outway_limits={"maximum_connections": 2})
+
+
+def test_a_peer_has_no_more_connections_than_it_may(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        replies = await asyncio.gather(*(world.ask("/plain/") for _ in range(4)))
+        assert sorted({reply.status for reply in replies}) in ([200], [200, 502])
+        assert sum(world.inway._connected.values()) <= 2
+
+    play(scenario, inway_limits={"maximum_connections_per_peer": 2})
 
 
 def test_requests_wait_for_one_of_few_connections_behind(play: Play) -> None:

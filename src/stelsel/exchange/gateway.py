@@ -29,6 +29,7 @@ _TICK = 0.1  # seconds between two looks at the time limits
 _PARTS = 4  # each look is at one part of the connections, so that ten thousand idle ones hold nobody up
 _LINGER = 2.0  # seconds in which a client may still finish sending after an answer that came early
 _HIGH_WATER = 256 * 1024
+_OLDEST = 64  # connections among which an unused one is looked for, when there are as many as may be
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -51,6 +52,8 @@ class ClientConnection(asyncio.Protocol):
         """When the present state (unused, or a head half come) began."""
         self.closing = 0.0
         """When closing began; what still comes is dropped."""
+        self._unsent = 0
+        """Bytes that waited to be sent when closing was last looked at."""
         self.identity: Any = None
         """What `Gateway.admit` found out about the client."""
         self._pumping = False
@@ -58,7 +61,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         gateway = self.gateway
-        if gateway.full or not gateway.admit(self, self.transport):
+        if not gateway.has_room() or not gateway.admit(self, self.transport):
             self.transport.abort()
             return
         gateway.connections[self] = None
@@ -196,8 +199,10 @@ class ClientConnection(asyncio.Protocol):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        if linger and not self.closing:
+        begins = not self.closing
+        if begins:
             self.closing = self.gateway.tick or 1.0
+        if linger and begins:
             self.read(True)
             if transport.can_write_eof():
                 transport.write_eof()
@@ -228,8 +233,7 @@ class ClientConnection(asyncio.Protocol):
         """Look at the time limits."""
         limits = self.gateway.limits
         if self.closing:
-            if now - self.closing > _LINGER:
-                self.abort()
+            self._check_closing(now)
         elif self.call is not None:
             self.call.check(now, limits.silence_seconds, limits.total_seconds)
         elif self.reader.begun:
@@ -238,10 +242,36 @@ class ClientConnection(asyncio.Protocol):
         elif now - self.since > limits.idle_seconds:
             self._close()
 
+    def _check_closing(self, now: float) -> None:
+        """End what closes: a little after all was sent, or when the client takes no more of it for too long."""
+        unsent = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        if unsent and unsent != self._unsent:
+            self._unsent = unsent
+            self.closing = now
+        elif now - self.closing > (self.gateway.limits.silence_seconds if unsent else _LINGER):
+            self.abort()
+
+    @property
+    def unused(self) -> bool:
+        """Whether nothing is being carried, or about to be."""
+        return self.call is None and not self.closing and not self.reader.begun
+
     def drain(self) -> None:
-        """Close if nothing is being carried, or about to be."""
-        if self.call is None and not self.closing and not self.reader.begun:
+        """Close if it is unused."""
+        if self.unused:
             self._close()
+
+    def make_way(self) -> None:
+        """End at once, for another."""
+        self.closing = self.gateway.tick or 1.0
+        self.abort()
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection for which there is no room: it gets no handshake either."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).abort()
 
 
 class Gateway(ABC):
@@ -316,6 +346,8 @@ class Gateway(ABC):
         self._ticker = self.loop.create_task(self._watch())
 
     def _accept(self, tls: ssl.SSLContext | None) -> asyncio.Protocol:
+        if tls is not None and not self.has_room():
+            return _TurnedAway()
         connection = ClientConnection(self)
         if tls is None:
             return connection
@@ -327,10 +359,18 @@ class Gateway(ABC):
         del error  # a client that failed to show who it is, is none
         self._handshakes.pop(handshake, None)
 
-    @property
-    def full(self) -> bool:
-        """Whether there are as many connections as may be."""
-        return len(self.connections) + len(self._handshakes) >= self.limits.maximum_connections
+    def has_room(self) -> bool:
+        """Whether one more connection may come. When there are as many as may be, an old one that is unused makes way.
+
+        Else whoever holds enough idle connections would keep everybody else out.
+        """
+        if len(self.connections) + len(self._handshakes) < self.limits.maximum_connections:
+            return True
+        unused = next((each for each in islice(self.connections, _OLDEST) if each.unused), None)
+        if unused is None:
+            return False
+        unused.make_way()
+        return True
 
     async def _watch(self) -> None:
         part = 0

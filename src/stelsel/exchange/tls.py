@@ -174,6 +174,9 @@ class TlsConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.set_write_buffer_limits(high=high, low=low)
 
+    def get_write_buffer_size(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """`ssl_object` for who is at the other side; else what the socket knows."""
         if name == "ssl_object":

@@ -137,11 +137,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _finish(self, sink: Sink) -> None:
         self._sink = None
-        self.read(True)
         reusable = self._reusable and self._request_ended and not self._reader.unread and self.alive
         sink.answer_end()
+        self.read(True)  # what was just written may have filled the client's buffer, which concerns the next one not
         if reusable:
             self._pool.give_back(self)
+        elif not self._request_ended:
+            self.abort()  # what is left of the request nobody may ever read
         elif self.transport is not None:
             self.transport.close()
 

@@ -22,7 +22,7 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
-_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_BARE_LINE_FEED = re.compile(rb"[^\r]\n")
 _LONGEST_CHUNK_LINE = 256
 _MOST_TRAILER_BYTES = 8192
 _MOST_EMPTY_LINES = 8  # before a head
@@ -102,7 +102,8 @@ class _Reader:
         if size > self._limits.head:
             raise HeadTooLarge(f"the head is larger than {self._limits.head} bytes")
         if end < 0:
-            if _BARE_LINE_FEED.search(data, start):
+            # What stands before `at` is another message's, so a line feed right there is looked at by itself.
+            if data[at : at + 1] == b"\n" or _BARE_LINE_FEED.search(data, start):
                 raise BadRequest("a line ends without a carriage return (RFC 9112, section 2.2)")
             self._scanned = len(data)
             return None
@@ -197,7 +198,8 @@ class _Reader:
     def _line(self, limit: int) -> bytes | None:
         end = self._data.find(b"\r\n", self._at, self._at + limit + 2)
         if end < 0:
-            if self.unread >= limit + 2 or _BARE_LINE_FEED.search(self._data, self._at):
+            begins = self._data[self._at : self._at + 1]
+            if self.unread >= limit + 2 or begins == b"\n" or _BARE_LINE_FEED.search(self._data, self._at):
                 raise BadRequest("a line is too long, or ends without a carriage return")
             return None
         line = self._data[self._at : end]
