@@ -424,7 +424,8 @@ def test_a_peer_with_as_many_connections_as_it_may_gets_no_more_until_one_ends(p
             await status(*extra)
         kept[0][1].close()
         await until(lambda: len(world.inway.connections) == 2)
-        assert await status(*(await connection())) == 401
+        kept += [extra, await connection()]
+        assert await status(*kept[-1]) == 401
         for _, writer in kept:
             writer.transport.abort()
 
