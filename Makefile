@@ -37,7 +37,7 @@ lint: $(VENV)/ready-dev ## formatting, style, types, and the order of the rooms
 fuzz: $(VENV)/ready-dev ## contracts over a bad network (RUNS=2000 lives), and any bytes into the readers of HTTP (FUZZ=600 seconds)
 	@$(BIN)/pip install --quiet --only-binary=:all: --require-hashes --requirement requirements-fuzz.lock \
 	  || echo "atheris has no wheel for this machine: the readers get mistakes by chance instead"
-	$(BIN)/python tools/fuzz_wire.py --seconds $(FUZZ) --keep tests/exchange/corpus/fuzz
+	$(BIN)/python tools/fuzz_wire.py --seconds $(FUZZ) --keep bench/out/fuzz
 	STELSEL_FUZZ=$(RUNS) $(BIN)/pytest -q --show-capture=no tests/agreements/test_fsc_state_machine.py
 
 compiled: $(VENV)/ready-dev ## make the compiled form, build/compiled/bin/python, as the wheels have it
