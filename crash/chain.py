@@ -61,11 +61,13 @@ class Chain:
     journals: dict[str, str]
     prepare: str = ""
     """`module:function` that each node calls before it starts: how a test puts in a journal that lies."""
+    held: tuple[socket.socket, ...] = ()
 
     @classmethod
     def make(cls, folder: Path, *, journals: dict[str, str] | None = None, prepare: str = "") -> Chain:
         """Write all files. `journals`: addresses of databases, by node; without one it keeps segments."""
-        authority, ports = Authority(), free_ports(_PORTS)
+        authority, held = Authority(), hold_ports(_PORTS)
+        ports = {name: each.getsockname()[1] for name, each in held.items()}
         (folder / "anchors.pem").write_bytes(authority.root_pem)
         (folder / "group.toml").write_text(
             f'id = "crash"\nname = "Crash"\ntrust_anchors = "anchors.pem"\ndirectory_peer_id = "{PEERS[PROVIDER]}"\n'
@@ -73,9 +75,14 @@ class Chain:
         )
         for name, peer_id in PEERS.items():
             authority.issue(folder / name, peer_id, name)
-        chain = cls(folder, ports, TrustAnchors(authority.root_pem), journals or {}, prepare)
+        chain = cls(folder, ports, TrustAnchors(authority.root_pem), journals or {}, prepare, tuple(held.values()))
         chain.write_nodes(workers=0)
         return chain
+
+    def close(self) -> None:
+        """Give the ports back."""
+        for each in self.held:
+            each.close()
 
     def write_nodes(self, workers: int) -> None:
         """Write the nodes' files: from their next start on they have so many workers."""
@@ -135,19 +142,22 @@ def service(port: int, seen: str) -> None:
     uvloop.run(_serve(port, seen))
 
 
-def free_ports(names: tuple[str, ...]) -> dict[str, int]:
-    """A free port for each, below those that the kernel gives to clients: a node that is down must find it again."""
+def hold_ports(names: tuple[str, ...]) -> dict[str, socket.socket]:
+    """A socket for each that is bound and does not listen: who sets SO_REUSEADDR can listen there, again and again.
+
+    Nobody else takes the port while a node is down. Below those that the kernel gives to clients.
+    """
     chance = random.SystemRandom()
-    found: dict[str, int] = {}
+    found: dict[str, socket.socket] = {}
     while len(found) < len(names):
-        port = chance.randrange(18_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in found.values():
-            found[names[len(found)]] = port
+        probe = socket.socket()
+        try:
+            probe.bind(("127.0.0.1", chance.randrange(18_000, 30_000)))
+        except OSError:
+            probe.close()
+            continue
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found[names[len(found)]] = probe
     return found
 
 

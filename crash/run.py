@@ -167,6 +167,7 @@ class Trial:
                 await self._question()
         finally:
             await asyncio.to_thread(self._nursery.close)
+            self._chain.close()
         return self._outcome
 
     def _turn(self, rounds: int) -> None:

@@ -107,6 +107,7 @@ def watched(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Ch
                 os.kill(int(child), signal.SIGTERM)  # strace itself takes no signals while it runs something
             watcher.wait(20)
         nursery.close()
+        chain.close()
 
 
 @pytest.mark.timeout(300)
