@@ -9,6 +9,7 @@ import time
 import uuid
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16  # which W3C Trace Context, 2.2.3, calls invalid
 _PEER_ID = re.compile(r"[0-9]{20}")
 
 
@@ -48,7 +49,7 @@ def new_span_id() -> str:
 def parse_traceparent(header: str) -> tuple[str, str] | None:
     """(trace id, parent span id) out of a `traceparent` header, or None when it is not one."""
     match = _TRACEPARENT.fullmatch(header)
-    if match is None or set(match[1]) == {"0"} or set(match[2]) == {"0"}:
+    if match is None or match[1] == _NO_TRACE or match[2] == _NO_SPAN:
         return None
     return match[1], match[2]
 

@@ -61,6 +61,11 @@ class Facts:
         """References of those whom the request names."""
 
     @property
+    def transaction_line(self) -> bytes:
+        """The header line that tells the transaction id, to the next hop and in the answer."""
+        return f"Fsc-Transaction-Id: {self.transaction_id}\r\n".encode()
+
+    @property
     def traceparent(self) -> bytes:
         """The header line for the next hop (W3C Trace Context)."""
         return f"traceparent: {traceparent(self.trace_id, self.span_id)}\r\n".encode()
@@ -118,14 +123,14 @@ class Facts:
 
     def _asked(self, now: float, allowed: bool, reason: str, refused: tuple[str, ...]) -> tuple[Record, ...]:
         """One request, which names its resident if there is exactly one; else one record more for each."""
-
-        def record(event: Event, subject: str) -> Record:
-            return self.record(now, event, allowed=allowed, reason=reason, refused=refused, subject=subject)
-
-        asked = record("request", self._only_subject)
+        asked = self.record(now, "request", allowed=allowed, reason=reason, refused=refused, subject=self._only_subject)
         if len(self.subjects) < 2:
             return (asked,)
-        return (asked, *(record("response", subject) for subject in self.subjects))
+        others = (
+            self.record(now, "response", allowed=allowed, reason=reason, refused=refused, subject=subject)
+            for subject in self.subjects
+        )
+        return (asked, *others)
 
     @property
     def _only_subject(self) -> str:

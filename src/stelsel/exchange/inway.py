@@ -197,13 +197,16 @@ class Inway(Gateway):
             head.method,
             origin_form(head.target),  # never another host than the one of the service
             self._hosts[service.name],
-            b"%bFsc-Authorization: %b\r\nFsc-Transaction-Id: %b\r\n%b%b"
-            % (
-                request_lines(head, drop=_PERSONAL_DROP if service.personal else NOTHING),
-                head.values[b"fsc-authorization"],  # FSC Core 4.7.1.3: the service gets it too
-                facts.transaction_id.encode(),
-                facts.traceparent,
-                call.framing(),
+            b"".join(
+                (
+                    request_lines(head, drop=_PERSONAL_DROP if service.personal else NOTHING),
+                    b"Fsc-Authorization: ",
+                    head.values[b"fsc-authorization"],  # FSC Core 4.7.1.3: the service gets it too
+                    b"\r\n",
+                    facts.transaction_line,
+                    facts.traceparent,
+                    call.framing(),
+                )
             ),
         )
         pool = self._pools[service.name]
@@ -211,7 +214,7 @@ class Inway(Gateway):
             if service.personal:
                 answer = await call.fetch(pool, forwarded, self.limits.maximum_answer)
             else:
-                await call.relay(pool, forwarded, _Dress(facts.transaction_id))
+                await call.relay(pool, forwarded, _Dress(facts.transaction_line))
                 return
         except GatewayTimeout:
             raise
@@ -245,7 +248,7 @@ class Inway(Gateway):
             )
         new = tuple(reference for reference in about if reference not in facts.subjects)
         await write_down(self._ledger, facts.answered_about(self._clock.now(), new), TransactionLogWriteError)
-        call.answer(head.status, head.reason, _Dress(facts.transaction_id)(head), answer.body)
+        call.answer(head.status, head.reason, _Dress(facts.transaction_line)(head), answer.body)
 
     async def _guard(self, facts: Facts, service: Service, answer: Answer) -> list[str]:
         """The numbers of those whom the answer is about. Holds the answer back when it says too much or too little."""
@@ -301,8 +304,8 @@ class _Dress:
 
     __slots__ = ("_own",)
 
-    def __init__(self, transaction_id: str) -> None:
-        self._own = b"Fsc-Transaction-Id: %b\r\n" % transaction_id.encode()
+    def __init__(self, own: bytes) -> None:
+        self._own = own
 
     def __call__(self, head: ResponseHead) -> bytes:
         return response_lines(head) + self._own

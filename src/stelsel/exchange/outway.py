@@ -186,7 +186,7 @@ class Outway(Gateway):
         await look_again(self._agreements, self._ledger, facts, service, self._clock.now(), OutwayLogWriteError)
 
     async def _forward(self, call: Call, facts: Facts, route: Route, service: Service) -> None:
-        dress = _Dress(facts.transaction_id)
+        dress = _Dress(facts.transaction_line)
         token = await self._token(facts, route)
         await self._look_again(facts, service)  # getting the token may have taken long
         whole = call.body_ended
@@ -221,13 +221,16 @@ class Outway(Gateway):
             head.method,
             route.target,
             self._hosts[token.claims.audience],
-            b"%bFsc-Authorization: %b\r\nFsc-Transaction-Id: %b\r\n%b%b"
-            % (
-                request_lines(head),
-                token.compact.encode("ascii"),
-                facts.transaction_id.encode(),
-                facts.traceparent,
-                call.framing(),
+            b"".join(
+                (
+                    request_lines(head),
+                    b"Fsc-Authorization: ",
+                    token.compact.encode("ascii"),
+                    b"\r\n",
+                    facts.transaction_line,
+                    facts.traceparent,
+                    call.framing(),
+                )
             ),
         )
         return not await call.relay(pool, forwarded, dress, first_look=first_look)
@@ -324,8 +327,8 @@ class _Dress:
 
     __slots__ = ("_own",)
 
-    def __init__(self, transaction_id: str) -> None:
-        self._own = b"Fsc-Transaction-Id: %b\r\n" % transaction_id.encode()
+    def __init__(self, own: bytes) -> None:
+        self._own = own
 
     def __call__(self, head: ResponseHead) -> bytes:
         return response_lines(head, keep=SAID_BY_INWAY) + self._own

@@ -292,9 +292,11 @@ def framing(length: int | None) -> bytes:
 
 def request_head(method: bytes, target: bytes, host: bytes, lines: bytes) -> bytes:
     """A request head; `lines` are whole header lines, with their line ends."""
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, target, host, lines)
+    return b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", lines, b"\r\n"))
 
 
 def response_head(status: int, reason: bytes, lines: bytes) -> bytes:
     """An answer's head; `lines` are whole header lines, with their line ends."""
+    if status == 200:
+        return b"".join((b"HTTP/1.1 200 ", reason, b"\r\n", lines, b"\r\n"))
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines)
