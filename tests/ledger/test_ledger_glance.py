@@ -43,7 +43,9 @@ RECORDS = st.builds(
     processing_activity=NASTY,
     subject=st.just("") | usual(32) | NASTY,
     subject_sequence=st.just(0),
+    search_parameters=st.lists(NASTY, max_size=1).map(tuple),
     consumer_delegator=st.none() | NASTY,
+    provider_delegator=st.none() | NASTY,
 )
 
 

@@ -282,6 +282,11 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
         fields=st.lists(TEXT, max_size=3).map(tuple),
         subject=TEXT,
         subject_sequence=st.integers(0, 2**53 - 1),
+        search_parameters=st.lists(TEXT, max_size=1).map(tuple),
+        refused=st.lists(TEXT, max_size=1).map(tuple),
+        processing_activity=TEXT,
+        consumer_delegator=st.none() | TEXT,
+        provider_delegator=st.none() | TEXT,
     )
 )
 def test_the_fast_canonical_form_is_that_of_rfc_8785(value: Record) -> None:
