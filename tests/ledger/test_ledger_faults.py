@@ -44,8 +44,6 @@ class Trouble(Protocol):
 
     folder: Path
     journal: str
-    alarm: bool
-    """Whether the writer comes back with an error; where it hangs, nothing does until it ends."""
 
     def begin(self) -> None: ...
 
@@ -54,7 +52,6 @@ class Trouble(Protocol):
 
 class _Folder:
     journal = "segments"
-    alarm = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -105,8 +102,6 @@ class FolderAway(_Folder):
 class FrozenFilesystem(_Folder):
     """The filesystem takes no writes and gives no errors: every write and sync on it waits."""
 
-    alarm = True
-
     def begin(self) -> None:
         subprocess.run(["fsfreeze", "--freeze", str(self.folder.parent)], check=True)
         self._guard = threading.Timer(_LONGEST, self._thaw)  # nobody can kill a process that waits in there
@@ -122,8 +117,6 @@ class FrozenFilesystem(_Folder):
 
 class HangingJournal(_Folder):
     """An append that does not come back, where we cannot freeze a filesystem."""
-
-    alarm = True
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         super().__init__(folder)
@@ -145,8 +138,6 @@ class HangingJournal(_Folder):
 
 
 class _Database:
-    alarm = True
-
     def __init__(self, folder: Path, server: ThrowawayPostgres, address: str) -> None:
         self.folder = folder
         self.journal = address
@@ -346,7 +337,7 @@ def test_what_cannot_be_recorded_is_refused_in_time_with_an_alarm_and_ends_by_it
             await caller.until_refused()
             for size in (1, 20):
                 await caller.is_refused(size)
-            assert not (trouble.alarm and ledger.writable)
+            assert not ledger.writable
         finally:
             await asyncio.to_thread(trouble.end)
         await caller.until_recorded()
@@ -366,7 +357,7 @@ def test_what_cannot_be_recorded_is_refused_in_time_with_an_alarm_and_ends_by_it
                 await trouble_comes_and_goes(ledger, caller)
             told = Counter(entry["event"] for entry in logs)
             assert told["ledger refuses"] == told["ledger records again"] <= 1
-            assert told["ledger refuses"] == 1 or not trouble.alarm
+            assert told["ledger refuses"] == 1
         finally:
             await ledger.stop()
         again = new_ledger()
