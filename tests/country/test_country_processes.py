@@ -79,7 +79,8 @@ def test_two_nodes_in_one_folder_is_one_clear_line(country: Country) -> None:
 @pytest.mark.parametrize(
     ("change", "says", "fix"),
     [
-        (lambda text: text + "\n[ledgers]\n", "unknown key ledgers", "docs/run/settings.md"),
+        (lambda text: text + "\n[ledgers]\n", "unknown key ledgers", "did you mean ledger?"),
+        (lambda text: text + "\n[weather]\n", "unknown key weather", "docs/run/settings.md"),
         (lambda text: text.replace('certificate = "certificate.pem"', 'certificate = "gone.pem"'), "gone.pem", "peer"),
         (
             lambda text: text.replace('certificate = "certificate.pem"\n', ""),
@@ -88,7 +89,11 @@ def test_two_nodes_in_one_folder_is_one_clear_line(country: Country) -> None:
         ),
         (lambda text: text.replace('key = "key.pem"', 'key = "certificate.pem"'), "private key", "peer.key"),
         (lambda text: text.replace('group = "../group.toml"', 'group = "../none.toml"'), "none.toml", ""),
-        (lambda text: text + "\n[ledger]\ndeadline = -1\n", "ledger.deadline", "correct ledger.deadline"),
+        (
+            lambda text: text.replace("[ledger]\n", "[ledger]\ndeadline = -1\n"),
+            "ledger.deadline",
+            "correct ledger.deadline",
+        ),
         (lambda text: text + "\n= broken", "is not TOML", ""),
     ],
 )

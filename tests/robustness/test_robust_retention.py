@@ -35,6 +35,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
         yield chain
     finally:
         nursery.close()
+        chain.close()
 
 
 def _traffic(chain: Chain, wanted: int) -> None:

@@ -39,6 +39,7 @@ def chain(tmp_path: Path) -> Iterator[tuple[Chain, Nursery]]:
         yield chain, nursery
     finally:
         nursery.close()
+        chain.close()
 
 
 def _traffic(chain: Chain, wanted: int) -> None:

@@ -83,7 +83,8 @@ def _explain(path: Path, kind: type[Settings], error: ValidationError) -> Config
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = [name for name, *_ in describe(kind)]
+        keys = [name for name, *_ in describe(kind)]
+        known = [*dict.fromkeys(name.rpartition(".")[0] for name in keys if "." in name), *keys]
         close = get_close_matches(key, known, n=1)
         fix = f"did you mean {close[0]}?" if close else "remove it, or see docs/run/settings.md"
         return ConfigurationFault(f"{path}: unknown key {key}", next_step=fix)
