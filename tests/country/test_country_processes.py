@@ -80,7 +80,7 @@ def test_two_nodes_in_one_folder_is_one_clear_line(country: Country) -> None:
     ("change", "says", "fix"),
     [
         (lambda text: text + "\n[ledgers]\n", "unknown key ledgers", "did you mean ledger?"),
-        (lambda text: text + "\n[weather]\n", "unknown key weather", "docs/run/settings.md"),
+        (lambda text: text + "\n[qzxqzx]\n", "unknown key qzxqzx", "docs/run/settings.md"),
         (lambda text: text.replace('certificate = "certificate.pem"', 'certificate = "gone.pem"'), "gone.pem", "peer"),
         (
             lambda text: text.replace('certificate = "certificate.pem"\n', ""),
