@@ -40,7 +40,7 @@ fuzz: $(VENV)/ready-dev ## contracts over a bad network (RUNS=2000 lives), and a
 	$(BIN)/python tools/fuzz_wire.py --seconds $(FUZZ) --keep bench/out/fuzz
 	STELSEL_FUZZ=$(RUNS) $(BIN)/pytest -q --show-capture=no tests/agreements/test_fsc_state_machine.py
 
-compiled: $(VENV)/ready-dev ## make the compiled form, build/compiled/bin/python, as the wheels have it
+compiled: $(VENV)/ready-dev ## make the compiled form, build/compiled/bin/python
 	$(BIN)/python tools/compile.py
 
 test-compiled: $(VENV)/ready-dev ## run the tests of exchange and ledger on the compiled form

@@ -25,7 +25,7 @@ _MEASUREMENTS = {
     "abuse": "ordinary traffic while others misbehave",
 }
 _COMPILED = _HERE.parent / "build" / "compiled" / "bin" / "python"
-"""Made by tools/compile.py: what the wheels have. Measured when it is there."""
+"""Made by tools/compile.py. Measured when it is there."""
 _WHEN_NAMED = {"soak": "two million requests: no growth of memory, descriptors or waiting time (twenty minutes)"}
 
 

@@ -1,4 +1,4 @@
-"""Make the compiled form of Stelsel, as its wheels have it, beside the source: build/compiled/bin/python runs it.
+"""Make the compiled form of Stelsel, as a wheel with it has it, beside the source: build/compiled/bin/python runs it.
 
     python tools/compile.py [--where FOLDER]
 

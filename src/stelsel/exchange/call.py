@@ -28,7 +28,7 @@ class Call:
     """One exchange in progress at one gateway, made by the client's connection; its steps are `Gateway.carry`.
 
     The steps are a coroutine that the call itself moves on, from one future to the next, at once and within the turn of
-    the loop in which the last was done. That is what a task does, for a fifth of the cost; but there is no current
+    the loop in which the last was done. That is what a task does, at less cost; but there is no current
     task, so a step that needs one (`asyncio.timeout`) makes its own.
     """
 
