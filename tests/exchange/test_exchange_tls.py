@@ -77,7 +77,7 @@ class Side:
         self.inside, self.wire = Inside(), Wire()
         self.handshakes: list[OSError | None] = []
         self.tls = TlsConnection(
-            self.inside,
+            lambda _: self.inside,
             context,
             server_hostname=server_hostname,
             on_handshake=lambda _, error: self.handshakes.append(error),

@@ -199,7 +199,10 @@ def test_what_was_cut_off_is_told_from_what_ended(
         context = municipality.client_context(anchors)
         await asyncio.get_running_loop().create_connection(
             lambda: TlsConnection(
-                inside, context, server_hostname="localhost", on_handshake=lambda _, error: faults.append(error)
+                lambda _: inside,
+                context,
+                server_hostname="localhost",
+                on_handshake=lambda _, error: faults.append(error),
             ),
             "127.0.0.1",
             port,

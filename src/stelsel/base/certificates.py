@@ -254,6 +254,8 @@ class PeerContext(ssl.SSLContext):
     """A TLS context that knows the trust anchors it was made with, so that who is at the other side can be read."""
 
     anchors: TrustAnchors
+    protocols: tuple[str, ...] = ()
+    """What may be spoken inside, the best first (ALPN)."""
     successor: PeerContext | None = None
     """What handshakes are made with since the key pair of this context was renewed."""
 
@@ -368,7 +370,9 @@ class KeyPair:
 
         Connections that are open live on. The pair must have been checked: see `base.renewal`.
         """
-        successors = {context: self._configure(_server(), context.anchors, pair) for context in self._servers}
+        successors = {
+            context: self._configure(_server(), context.anchors, pair, context.protocols) for context in self._servers
+        }
         self.current = pair
         for context, successor in successors.items():
             context.successor = successor
@@ -379,23 +383,30 @@ class KeyPair:
             else:
                 call()
 
-    def server_context(self, anchors: TrustAnchors) -> PeerContext:
-        """TLS for a listener that only peers of the group may reach (mutual TLS). It follows renewals."""
-        context = self._configure(_server(), anchors, self.current)
+    def server_context(self, anchors: TrustAnchors, protocols: tuple[str, ...] = ()) -> PeerContext:
+        """TLS for a listener that only peers of the group may reach (mutual TLS). It follows renewals.
+
+        `protocols`: what may be spoken inside, the best first (ALPN, RFC 7301); a client that names none of them may
+        come in as well.
+        """
+        context = self._configure(_server(), anchors, self.current, protocols)
         context.sni_callback = _succeed  # type: ignore[assignment]
         self._servers.add(context)
         return context
 
-    def client_context(self, anchors: TrustAnchors) -> PeerContext:
+    def client_context(self, anchors: TrustAnchors, protocols: tuple[str, ...] = ()) -> PeerContext:
         """TLS for connecting to a peer: its chain and host name are checked; its peer id is up to the caller.
 
-        It stays what it is: after a renewal ask a new one.
+        It stays what it is: after a renewal ask a new one. `protocols`: what may be spoken inside, the best first.
         """
-        return self._configure(PeerContext(ssl.PROTOCOL_TLS_CLIENT), anchors, self.current)
+        return self._configure(PeerContext(ssl.PROTOCOL_TLS_CLIENT), anchors, self.current, protocols)
 
     @staticmethod
-    def _configure(context: PeerContext, anchors: TrustAnchors, pair: Pair) -> PeerContext:
+    def _configure(context: PeerContext, anchors: TrustAnchors, pair: Pair, protocols: tuple[str, ...]) -> PeerContext:
         context.anchors = anchors
+        context.protocols = protocols
+        if protocols:
+            context.set_alpn_protocols(list(protocols))
         context.minimum_version = anchors.tls.lowest
         context.maximum_version = anchors.tls.highest
         context.set_ciphers(anchors.tls.ciphers)

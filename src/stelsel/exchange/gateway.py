@@ -19,6 +19,7 @@ from stelsel.exchange.call import Call
 from stelsel.exchange.faults import Busy, OversuppliedAnswer, TooSlow
 from stelsel.exchange.headers import lines
 from stelsel.exchange.heads import RequestHead
+from stelsel.exchange.lanes import PROTOCOL, Carrier
 from stelsel.exchange.settings import ExchangeLimits
 from stelsel.exchange.tls import TlsConnection
 from stelsel.exchange.wire import END, RequestReader, WireLimits, response_head
@@ -285,6 +286,8 @@ class Gateway(ABC):
             head=limits.maximum_head, headers=limits.maximum_headers, body=limits.maximum_body
         )
         self.connections: dict[ClientConnection, None] = {}
+        self._carriers: dict[Carrier, None] = {}
+        """Connections with lanes on them; each lane is one of `connections`."""
         self._handshakes: dict[TlsConnection, float] = {}
         """TLS handshakes in progress, and since when."""
         self.in_flight = 0
@@ -348,12 +351,24 @@ class Gateway(ABC):
     def _accept(self, tls: ssl.SSLContext | None) -> asyncio.Protocol:
         if tls is not None and not self.has_room():
             return _TurnedAway()
-        connection = ClientConnection(self)
         if tls is None:
-            return connection
-        handshake = TlsConnection(connection, tls, on_handshake=self._shook_hands)
+            return ClientConnection(self)
+        handshake = TlsConnection(self._inside, tls, on_handshake=self._shook_hands)
         self._handshakes[handshake] = self.tick
         return handshake
+
+    def _inside(self, agreed: str | None) -> asyncio.Protocol:
+        """What is spoken inside TLS: HTTP/1.1, or lanes with that on each."""
+        if agreed != PROTOCOL:
+            return ClientConnection(self)
+        carrier = Carrier(lambda: ClientConnection(self), self._carrier_ended)
+        self._carriers[carrier] = None
+        if self.draining:
+            carrier.no_more()
+        return carrier
+
+    def _carrier_ended(self, carrier: Carrier) -> None:
+        self._carriers.pop(carrier, None)
 
     def _shook_hands(self, handshake: TlsConnection, error: OSError | None) -> None:
         del error  # a client that failed to show who it is, is none
@@ -364,7 +379,14 @@ class Gateway(ABC):
 
         Else whoever holds enough idle connections would keep everybody else out.
         """
-        if len(self.connections) + len(self._handshakes) < self.limits.maximum_connections:
+        room = self.limits.maximum_connections - len(self.connections) - len(self._handshakes)
+        if room > len(self._carriers):
+            return True
+        without_lanes = [carrier for carrier in self._carriers if not carrier.size]
+        if room > len(without_lanes):
+            return True
+        if without_lanes:
+            without_lanes[0].abort()
             return True
         unused = next((each for each in islice(self.connections, _OLDEST) if each.unused), None)
         if unused is None:
@@ -383,6 +405,9 @@ class Gateway(ABC):
             for handshake, since in list(self._handshakes.items()):
                 if now - since > self.limits.head_seconds:
                     handshake.abort()
+            for carrier in list(self._carriers):
+                if not carrier.size and now - carrier.unused_since > self.limits.idle_seconds:
+                    carrier.close()
             self.tidy(now)
 
     @abstractmethod
@@ -399,6 +424,8 @@ class Gateway(ABC):
             return
         self.draining = True
         self._server.close()
+        for carrier in self._carriers:
+            carrier.no_more()
         now = self.loop.time()
         end, unused_until = now + drain_seconds, now + min(drain_seconds, self.limits.grace_seconds)
         while (self.connections or self._handshakes) and now < end:
@@ -413,6 +440,8 @@ class Gateway(ABC):
             connection.abort()
         for handshake in list(self._handshakes):
             handshake.abort()
+        for carrier in list(self._carriers):
+            carrier.close()
         await asyncio.sleep(0)
         if self._ticker is not None:
             self._ticker.cancel()

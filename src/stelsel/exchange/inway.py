@@ -32,6 +32,7 @@ from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import NOTHING, UUID7, request_lines, response_lines
 from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
+from stelsel.exchange.lanes import PROTOCOLS
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import origin_form
 from stelsel.exchange.settings import InwaySettings
@@ -86,7 +87,7 @@ class Inway(Gateway):
 
     async def start(self, listener: socket.socket) -> None:
         """Listen, with mutual TLS: only certificates under the group's trust anchors get through (4.7.1.1)."""
-        await self.listen(listener, self._keypair.server_context(self._anchors))
+        await self.listen(listener, self._keypair.server_context(self._anchors, PROTOCOLS))
         for service in self._services.values():
             self._pools[service.name] = Pool(
                 _connector(service.endpoint, WireLimits(body=self.limits.maximum_body)),
@@ -340,7 +341,7 @@ class _Connector:
         self._address = (host.strip("[]"), int(port) if not self._path else 0)
         self._limits = limits
 
-    async def __call__(self, pool: Pool) -> UpstreamConnection:
+    async def __call__(self, pool: Pool, fresh: bool) -> UpstreamConnection:  # noqa: ARG002  it shares none
         loop = asyncio.get_running_loop()
         if self._path:
             _, connection = await loop.create_unix_connection(

@@ -26,6 +26,7 @@ from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import SAID_BY_INWAY, UUID7, request_lines, response_lines
 from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
+from stelsel.exchange.lanes import PROTOCOL, PROTOCOLS, Carrier
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import Route, RoutingTable, origin_form
 from stelsel.exchange.settings import OutwaySettings
@@ -65,7 +66,7 @@ class Outway(Gateway):
         self._group = group
         self._clock = clock
         self._settings = settings
-        self._tls = keypair.client_context(anchors)
+        self._tls = keypair.client_context(anchors, PROTOCOLS)
         self._pools: dict[tuple[str, str], Pool] = {}
         self._retired: list[Pool] = []
         self._generation = anchors.revocations.generation if anchors.revocations is not None else 0
@@ -153,7 +154,7 @@ class Outway(Gateway):
         if self._keypair.current is self._pair:
             return
         self._pair = self._keypair.current
-        self._tls = self._keypair.client_context(self._tls.anchors)
+        self._tls = self._keypair.client_context(self._tls.anchors, PROTOCOLS)
         self._retired += self._pools.values()
         self._pools = {}
         self._table = None
@@ -261,7 +262,9 @@ class Outway(Gateway):
             host, port = match[1].strip("[]"), int(match[2] or 443)
             self._hosts[audience] = f"{match[1]}:{port}".encode()
             pool = self._pools[audience, peer_id] = Pool(
-                InwayConnector(host, port, peer_id, self._tls, WireLimits(body=self.limits.maximum_body)),
+                InwayConnector(
+                    host, port, peer_id, self._tls, WireLimits(body=self.limits.maximum_body), self._settings.lanes
+                ),
                 maximum=self.limits.maximum_upstream,
                 idle_seconds=self._settings.upstream_idle_seconds,
                 connect_seconds=self.limits.connect_seconds,
@@ -270,19 +273,59 @@ class Outway(Gateway):
 
 
 class InwayConnector:
-    """Makes connections to one inway: host name and peer id are checked, on every connection."""
+    """Makes connections to one inway: host name and peer id are checked, on every connection.
 
-    def __init__(self, host: str, port: int, peer_id: str, tls: ssl.SSLContext, limits: WireLimits) -> None:
+    When the inway knows lanes, a connection is a lane, on a connection that was checked.
+    """
+
+    def __init__(
+        self, host: str, port: int, peer_id: str, tls: ssl.SSLContext, limits: WireLimits, most_lanes: int
+    ) -> None:
         self._host = host
         self._port = port
         self._peer_id = peer_id
         self._tls = tls
         self._limits = limits
+        self._most_lanes = most_lanes
+        self._carriers: list[Carrier] = []
+        self._knows_lanes = True
+        """As far as is known: what the latest handshake said."""
+        self._made = 0
+        """Connections with lanes that were made so far."""
+        self._turn = asyncio.Lock()
 
-    async def __call__(self, pool: Pool) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
+    async def __call__(self, pool: Pool, fresh: bool) -> UpstreamConnection:
         connection = UpstreamConnection(pool, self._limits)
+        if not fresh and self._on_lane(connection):
+            return connection
+        if not self._knows_lanes:
+            await self._connect(connection)
+            return connection
+        made = self._made
+        async with self._turn:  # whoever waited here finds room on what another made meanwhile
+            if (fresh and made == self._made) or not self._on_lane(connection):
+                await self._connect(connection)
+        return connection
+
+    def _on_lane(self, connection: UpstreamConnection) -> bool:
+        """Give it a lane, if there is room for one; the latest first, so that the others fall out of use."""
+        for carrier in reversed(self._carriers):
+            if carrier.size < self._most_lanes and not carrier.full and not carrier.closing:
+                carrier.open(connection)
+                return True
+        return False
+
+    async def _connect(self, connection: UpstreamConnection) -> None:
+        loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
+        carriers: list[Carrier] = []
+
+        def inside(agreed: str | None) -> asyncio.Protocol:
+            self._knows_lanes = agreed == PROTOCOL
+            if not self._knows_lanes:
+                return connection
+            carriers.append(Carrier(None, self._carrier_ended))
+            return carriers[0]
 
         def over(_: TlsConnection, error: OSError | None) -> None:
             if done.done():
@@ -292,8 +335,8 @@ class InwayConnector:
             else:
                 done.set_exception(error)
 
-        _, transport = await loop.create_connection(
-            lambda: TlsConnection(connection, self._tls, server_hostname=self._host, on_handshake=over),
+        _, tls = await loop.create_connection(
+            lambda: TlsConnection(inside, self._tls, server_hostname=self._host, on_handshake=over),
             self._host,
             self._port,
         )
@@ -305,21 +348,30 @@ class InwayConnector:
                 next_step="the certificate of the inway, or of this outway, does not hold: see stelsel explain",
             ) from error
         except asyncio.CancelledError:
-            transport.abort()
+            tls.abort()
             raise
-        tls = transport.get_extra_info("ssl_object")
+        self._check_peer(tls)
+        if carriers:
+            self._carriers.append(carriers[0])
+            self._made += 1
+            carriers[0].open(connection)
+
+    def _check_peer(self, tls: TlsConnection) -> None:
         try:
-            certificate = identify(tls)
+            certificate = identify(tls.get_extra_info("ssl_object"))
         except (BadRequest, Unauthenticated) as error:
-            transport.abort()
+            tls.abort()
             raise WrongPeer(f"the certificate of the inway does not hold: {error.detail}") from error
         if certificate.peer_id != self._peer_id:
-            transport.abort()
+            tls.abort()
             raise WrongPeer(
                 f"the inway at {self._host}:{self._port} belongs to peer {certificate.peer_id}, not {self._peer_id}",
                 next_step="ask the provider which address its inway has",
             )
-        return connection
+
+    def _carrier_ended(self, carrier: Carrier) -> None:
+        if carrier in self._carriers:
+            self._carriers.remove(carrier)
 
 
 class _Dress:

@@ -84,6 +84,12 @@ class OutwaySettings(ExchangeLimits):
         description='readable first path segments for services: alias = "provider peer id/service name"',
     )
     upstream_idle_seconds: float = Field(30, gt=0, le=300, description="time to keep an unused connection to an inway")
+    lanes: int = Field(
+        64,
+        ge=1,
+        le=1000,
+        description="exchanges at one moment over one connection to an inway that knows lanes; more take another one",
+    )
 
     @field_validator("aliases")
     @classmethod

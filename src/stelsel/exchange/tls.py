@@ -24,7 +24,7 @@ class TlsConnection(asyncio.Protocol):
 
     def __init__(
         self,
-        inside: asyncio.Protocol,
+        inside: Callable[[str | None], asyncio.Protocol],
         context: ssl.SSLContext,
         *,
         server_hostname: str | None = None,
@@ -32,9 +32,11 @@ class TlsConnection(asyncio.Protocol):
     ) -> None:
         """A server's side without `server_hostname`, else the side of a client, which checks that name.
 
+        `inside` makes the protocol inside when the handshake is done, by the name that was agreed on (ALPN, RFC 7301).
         `on_handshake` hears once that the handshake is over, and with a fault that it failed.
         """
-        self._inside = inside
+        self._choose = inside
+        self._inside: asyncio.Protocol
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
@@ -94,6 +96,7 @@ class TlsConnection(asyncio.Protocol):
                 self._transport.close()
             return
         self._flush()
+        self._inside = self._choose(self._tls.selected_alpn_protocol())
         self._established = True
         self._handshake_over(None)
         self._inside.connection_made(self)  # type: ignore[arg-type]  # it has what our protocols use of a transport

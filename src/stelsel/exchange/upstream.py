@@ -172,7 +172,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._sink.upstream_writable(True)
 
 
-Connect = Callable[["Pool"], Awaitable[UpstreamConnection]]
+Connect = Callable[["Pool", bool], Awaitable[UpstreamConnection]]
+"""Makes a connection for a pool; when the other is true, on nothing that was there before."""
 
 
 class Pool:
@@ -211,7 +212,7 @@ class Pool:
             if connection is not None:
                 return connection
             if self.size < self._maximum:
-                return await self._make()
+                return await self._make(fresh)
             future: asyncio.Future[None] = self._loop.create_future()
             self._waiting.append(future)
             try:
@@ -234,10 +235,10 @@ class Pool:
             connection.abort()
         return None
 
-    async def _make(self) -> UpstreamConnection:
+    async def _make(self, fresh: bool) -> UpstreamConnection:
         self._connecting += 1
         try:
-            connection = await self._connect(self)
+            connection = await self._connect(self, fresh)
             if not connection.alive:
                 raise UpstreamBroke("the party behind us closed the connection at once")
             self._open.add(connection)

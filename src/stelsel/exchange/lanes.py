@@ -1,0 +1,472 @@
+"""Lanes: many connections over one, between an outway and an inway that both know them.
+
+Between two gateways many exchanges are under way at once. Were each to have a TLS connection of its own, each message
+would cost a TLS record and the system calls around it; over lanes, all that is sent in one turn of the event loop goes
+together. A lane carries HTTP/1.1, byte for byte what a connection of its own would carry, and behaves as one: it has
+its own back-pressure, and ends by itself. So nothing above knows of lanes, and nothing is allowed over them that would
+not be allowed without.
+
+Both sides agree on lanes in the TLS handshake, by the name `PROTOCOL` (ALPN, RFC 7301); with a peer that does not know
+that name, HTTP/1.1 runs over the connection itself, as everywhere. The bytes are frames:
+
+    kind     u8    one of `Kind`
+    lane     u32   big-endian; each new lane has a higher number than all before it
+    length   u16   big-endian, bytes of payload that follow
+
+The side that connected opens a lane by sending on it. On each lane a side may have `WINDOW` bytes under way that the
+other did not grant (`Kind.GRANT`, u32) again after taking them: one that reads slowly holds up its own lane alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from stelsel.base.log import logger
+
+_log = logger("exchange")
+
+PROTOCOL = "stelsel-lanes/1"
+"""What this is called in a TLS handshake."""
+PROTOCOLS = (PROTOCOL, "http/1.1")
+"""What is spoken between gateways, the best first."""
+
+DATA: Final = 0
+"""Bytes of the lane."""
+END: Final = 1
+"""The sender closed the lane: all it had was sent, and it takes nothing any more."""
+RESET: Final = 2
+"""The sender broke the lane off."""
+GRANT: Final = 3
+"""So many bytes more may be sent on this lane (u32)."""
+LAST: Final = 4
+"""Of lane 0: open no more lanes here, for this side is stopping. Those that are open go on."""
+
+WINDOW: Final = 256 * 1024
+"""Bytes that may be under way on a lane."""
+_HEADER = struct.Struct("!BIH")
+_HEADER_SIZE: Final = 7
+_COUNT = struct.Struct("!I")
+_LARGEST: Final = 16 * 1024
+"""Bytes of payload in a frame that we send."""
+_TOGETHER: Final = 8 * 1024
+"""Bytes that are sent at once: enough to share what sending costs, and few enough that the other side, which shares
+the processors at times, need not wait for all of what we do in a turn."""
+_HIGH_WATER: Final = 256 * 1024
+_MOST_RESETS: Final = 1000
+"""Lanes that the other side may break off before it has to make a new connection, which costs it a handshake."""
+_LAST_LANE: Final = (1 << 32) - 1
+
+
+class Lane:
+    """One lane: to the protocol on it, the transport of a connection."""
+
+    def __init__(self, carrier: Carrier, number: int, protocol: asyncio.Protocol) -> None:
+        self._carrier = carrier
+        self.number = number
+        self._protocol = protocol
+        self._may_send = WINDOW
+        self._may_receive = WINDOW
+        self._taken = 0
+        """Bytes received that the other side was not granted again yet."""
+        self._queue: list[bytes] = []
+        self._queued = 0
+        self._high = _HIGH_WATER
+        self._full = False
+        """Whether the protocol was told to stop writing."""
+        self._held: list[bytes] = []
+        """Bytes received while reading was paused."""
+        self._reading = True
+        self._ended = False
+        """Whether the other side closed it; what it sent before that may still be held."""
+        self._closing = False
+        self._lost = False
+        self._heard = 0
+        """What `Carrier.heard` was when something was last sent."""
+
+    # --- to the protocol on it ---
+
+    def write(self, data: bytes) -> None:
+        """Send it, as soon as that may be."""
+        if self._closing:
+            return
+        carrier = self._carrier
+        self._heard = carrier.heard
+        size = len(data)
+        if not self._queue and size <= self._may_send and carrier.writable:
+            self._may_send -= size
+            carrier.send(self.number, data)
+            return
+        self._queue.append(data)
+        self._queued += size
+        self._send_queued()
+        if self._queued > self._high and not self._full:
+            self._full = True
+            self._protocol.pause_writing()
+
+    def close(self) -> None:
+        """End it, when all was sent."""
+        if not self._closing:
+            self._closing = True
+            self._end_when_sent()
+
+    def abort(self) -> None:
+        """Break it off at once."""
+        if self._lost:
+            return
+        self._closing = True
+        carrier = self._carrier
+        carrier.frame(RESET, self.number, b"")
+        carrier.broken_off(self._heard)
+        self._lose(None)
+
+    def is_closing(self) -> bool:
+        return self._closing or (not self._held and (self._ended or self._carrier.closing))
+
+    def pause_reading(self) -> None:
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        """Go on, first with what came before; never from within, so that nobody is called while calling."""
+        if not self._reading:
+            self._reading = True
+            if self._held or self._ended:
+                self._carrier.loop.call_soon(self._release)
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        del low
+        if high is not None:
+            self._high = high
+
+    def get_write_buffer_size(self) -> int:
+        return self._queued
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the connection under it knows."""
+        return self._carrier.get_extra_info(name, default)
+
+    # --- from the carrier ---
+
+    def received(self, data: bytes) -> bool:
+        """Bytes came; False when the other side may not have sent so many."""
+        size = len(data)
+        self._may_receive -= size
+        if self._may_receive < 0:
+            return False
+        if self._lost or self._closing:
+            return True
+        if self._reading and not self._held:
+            self._taken += size
+            self._protocol.data_received(data)
+            if self._taken >= WINDOW // 2:
+                self._grant()
+        else:
+            self._held.append(data)
+        return True
+
+    def granted(self, count: int) -> None:
+        """The other side takes so many bytes more."""
+        self._may_send += count
+        if self._queue:
+            self._send_queued()
+
+    def ended(self) -> None:
+        """The other side closed it."""
+        self._ended = True
+        if self._reading and not self._held:
+            self._lose(None)
+
+    def lost(self, error: Exception | None) -> None:
+        """It, or what is under it, broke off."""
+        if not (self._ended and self._held):  # what came whole is still taken
+            self._lose(error)
+
+    def go_on(self) -> None:
+        """The connection under it takes bytes again."""
+        if self._queue:
+            self._send_queued()
+
+    # --- inside ---
+
+    def _send_queued(self) -> None:
+        carrier, queue = self._carrier, self._queue
+        while queue and self._may_send > 0 and carrier.writable:
+            data = queue[0]
+            if len(data) > self._may_send:
+                data, queue[0] = data[: self._may_send], data[self._may_send :]
+            else:
+                queue.pop(0)
+            self._may_send -= len(data)
+            self._queued -= len(data)
+            carrier.send(self.number, data)
+        if self._full and self._queued <= self._high // 4:
+            self._full = False
+            self._protocol.resume_writing()
+        self._end_when_sent()
+
+    def _end_when_sent(self) -> None:
+        if self._closing and not self._queue and not self._lost:
+            self._carrier.frame(END, self.number, b"")
+            self._lose(None)
+
+    def _release(self) -> None:
+        """Give the protocol what was held, unless it stops again."""
+        while self._held and self._reading and not self._closing:
+            data = self._held.pop(0)
+            self._taken += len(data)
+            self._protocol.data_received(data)
+        if self._taken >= WINDOW // 2 and not self._closing:
+            self._grant()
+        if self._ended and self._reading and not self._held and not self._closing:
+            self._lose(None)
+
+    def _grant(self) -> None:
+        self._may_receive += self._taken
+        self._carrier.frame(GRANT, self.number, _COUNT.pack(self._taken))
+        self._taken = 0
+
+    def _lose(self, error: Exception | None) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._closing = True
+        self._queue = []
+        self._queued = 0
+        self._held = []
+        self._carrier.forget(self)
+        # Never from within a call of the protocol.
+        self._carrier.loop.call_soon(self._protocol.connection_lost, error)
+
+
+class Carrier(asyncio.Protocol):
+    """A connection with lanes on it; its transport is the `TlsConnection` that agreed to them."""
+
+    def __init__(self, on_lane: Callable[[], asyncio.Protocol] | None, on_lost: Callable[[Carrier], None]) -> None:
+        """`on_lane` makes the protocol on a lane that the other side opens; None: it may open none."""
+        self._on_lane = on_lane
+        self._on_lost = on_lost
+        self._lanes: dict[int, Lane] = {}
+        self._highest = 0
+        """The highest number of a lane so far."""
+        self._resets = 0
+        self._out: list[bytes] = []
+        self._unsent = 0
+        """Bytes of payload in it."""
+        self._rest = b""
+        """Part of a frame's header, or of a payload that is needed whole."""
+        self._left = 0
+        """Bytes of the present DATA frame that have not come yet."""
+        self._lane = 0
+        """Whose they are."""
+        self._transport: asyncio.Transport | None = None
+        self.loop = asyncio.get_running_loop()
+        self.writable = True
+        self.closing = False
+        self.full = False
+        """Whether no more lanes may be opened here."""
+        self.heard = 0
+        """How often something came."""
+        self.unused_since = self.loop.time()
+        """Since when there is no lane on it; of no meaning while there is one."""
+
+    @property
+    def size(self) -> int:
+        """Lanes on it now."""
+        return len(self._lanes)
+
+    def open(self, protocol: asyncio.Protocol) -> Lane:
+        """A new lane, on the side that connected; the protocol hears of it at once."""
+        self._highest += 1
+        lane = self._lanes[self._highest] = Lane(self, self._highest, protocol)
+        if self._highest == _LAST_LANE:
+            self.full = True
+        protocol.connection_made(cast("asyncio.Transport", lane))
+        return lane
+
+    def no_more(self) -> None:
+        """Ask the other side to open no more lanes here."""
+        if not self.full:
+            self.full = True
+            self.frame(LAST, 0, b"")
+
+    def broken_off(self, heard: int) -> None:
+        """We broke a lane off, whose last bytes went out when `heard` was so much.
+
+        Nothing came for as long as someone waited, so what is asked next goes over another connection.
+        """
+        if self._on_lane is None and heard == self.heard:
+            self.full = True
+
+    def close(self) -> None:
+        """End it, after what was sent."""
+        self._flush()
+        self.closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Break it off, with all lanes on it."""
+        self.closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default if self._transport is None else self._transport.get_extra_info(name, default)
+
+    # --- to the connection under it ---
+
+    def send(self, number: int, data: bytes) -> None:
+        """Send bytes of a lane, in this turn of the loop."""
+        if len(data) <= _LARGEST:
+            self.frame(DATA, number, data)
+            return
+        for at in range(0, len(data), _LARGEST):
+            self.frame(DATA, number, data[at : at + _LARGEST])
+
+    def frame(self, kind: int, number: int, payload: bytes) -> None:
+        """Send a frame, in this turn of the loop."""
+        if self.closing:
+            return
+        out = self._out
+        if not out:
+            self.loop.call_soon(self._flush)
+        out.append(_HEADER.pack(kind, number, len(payload)))
+        out.append(payload)
+        self._unsent += len(payload)
+        if self._unsent >= _TOGETHER:
+            self._flush()
+
+    def forget(self, lane: Lane) -> None:
+        """The lane is over."""
+        self._lanes.pop(lane.number, None)
+        if self._lanes:
+            return
+        self.unused_since = self.loop.time()
+        if self._on_lane is None and not self.closing:
+            self.loop.call_soon(self._close_unused)
+
+    def _close_unused(self) -> None:
+        if not self._lanes and not self.closing:
+            self.close()
+
+    def _flush(self) -> None:
+        out = self._out
+        if out and self._transport is not None and not self.closing:
+            self._out = []
+            self._unsent = 0
+            self._transport.write(b"".join(out))
+
+    # --- from the connection under it ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += 1
+        at, size = 0, len(data)
+        if self._rest:
+            data = self._rest + data
+            size = len(data)
+            self._rest = b""
+        while at < size and not self.closing:
+            left = self._left
+            if left:
+                content = data[at : at + left]
+                at += len(content)
+                self._left = left - len(content)
+                self._take_data(content)
+                continue
+            if size - at < _HEADER_SIZE:
+                break
+            kind, number, length = _HEADER.unpack_from(data, at)
+            if kind == DATA:
+                at += _HEADER_SIZE
+                self._left, self._lane = length, number
+                if number > self._highest:
+                    self._open_theirs(number)
+                continue
+            end = at + _HEADER_SIZE + length
+            if length > _COUNT.size:
+                self.abort()
+                return
+            if end > size:
+                break
+            self._take_frame(kind, number, data[at + _HEADER_SIZE : end])
+            at = end
+        self._rest = data[at:]
+
+    def _take_data(self, content: bytes) -> None:
+        lane = self._lanes.get(self._lane)
+        if lane is None:
+            return  # what comes for a lane that is over concerns nobody
+        try:
+            if not lane.received(content):
+                self.abort()
+        except Exception as error:  # noqa: BLE001  a mistake of ours must not end the other lanes
+            _log.error("mistake", exc_info=error)
+            lane.abort()
+
+    def _take_frame(self, kind: int, number: int, payload: bytes) -> None:
+        lane = self._lanes.get(number)
+        if kind == GRANT and len(payload) == _COUNT.size:
+            if lane is not None:
+                lane.granted(_COUNT.unpack(payload)[0])
+        elif kind == END and not payload and 0 < number <= self._highest:
+            if lane is not None:
+                lane.ended()
+        elif kind == RESET and not payload and 0 < number <= self._highest:
+            self._count_reset()
+            if lane is not None:
+                lane.lost(ConnectionResetError("the other side broke the lane off"))
+        elif kind == LAST and not payload and number == 0:
+            self.full = True
+        else:
+            self.abort()
+
+    def _open_theirs(self, number: int) -> None:
+        make = self._on_lane
+        if make is None:
+            self.abort()  # only the side that connected opens lanes
+            return
+        self._highest = number
+        if self._resets > _MOST_RESETS:
+            self.frame(RESET, number, b"")
+            return
+        protocol = make()
+        lane = self._lanes[number] = Lane(self, number, protocol)
+        protocol.connection_made(cast("asyncio.Transport", lane))
+
+    def _count_reset(self) -> None:
+        if self._on_lane is None:
+            return
+        self._resets += 1
+        if self._resets > 2 * _MOST_RESETS:
+            self.abort()
+        elif self._resets > _MOST_RESETS:
+            self.no_more()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        lanes = list(self._lanes.values())
+        if lanes:  # not always the same one first
+            start = self.heard % len(lanes)
+            for lane in lanes[start:] + lanes[:start]:
+                if not self.writable:
+                    break
+                lane.go_on()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closing = True
+        lanes, self._lanes = list(self._lanes.values()), {}
+        for lane in lanes:
+            lane.lost(error if error is not None else ConnectionResetError("the connection under the lane ended"))
+        self._on_lost(self)
