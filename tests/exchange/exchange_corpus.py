@@ -125,7 +125,7 @@ def events(reader: RequestReader | ResponseReader, pieces: list[bytes]) -> list[
 
 
 def _fields(head: RequestHead | ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((field.name, field.value) for field in head.fields)
+    return tuple((name, value) for name, value, _, _ in head.fields)
 
 
 def outcome(data: bytes, limits: WireLimits | None = None) -> list[str]:

@@ -316,6 +316,10 @@ class Agreements:
         """See `TokenDesk.issue`."""
         return self._desk.issue(form, certificate)
 
+    def token_at_hand(self, grant_hash: str) -> Token | None:
+        """See `TokenDesk.at_hand`."""
+        return self._desk.at_hand(grant_hash)
+
     async def token(self, grant_hash: str) -> Token:
         """See `TokenDesk.get`."""
         return await self._desk.get(grant_hash, self._post.ask_token)

@@ -110,6 +110,17 @@ class TokenDesk:
         """See `TokenCheck.verify`."""
         return self.check.verify(compact, thumbprint)
 
+    def at_hand(self, grant_hash: str) -> Token | None:
+        """The token at hand that `get` would give now, if there is one."""
+        token = self._held.get(grant_hash)
+        if token is None:
+            return None
+        now = self._clock.now()
+        agreement = self._memory.agreement(grant_hash)
+        if agreement is None or not agreement.holds(now) or now >= token.claims.expires - self._margin(token):
+            return None
+        return token
+
     async def get(self, grant_hash: str, ask: tokens.Ask) -> Token:
         """A token for one of this peer's agreements as consumer: the one at hand, or a new one through `ask`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from stelsel.base.errors import Fault, TooLarge
@@ -22,6 +22,42 @@ Dress = Callable[[ResponseHead], bytes]
 """Makes the header lines that the client gets out of an answer's head, without its length."""
 FirstLook = Callable[[ResponseHead], bool]
 """Whether an answer may go to the client; if not, it is read to its end and dropped."""
+
+
+class _Moment:
+    """What the steps of one call wait for: when it comes they go on at once, without a turn of the loop."""
+
+    __slots__ = ("call", "come", "fault", "value")
+
+    def __init__(self) -> None:
+        self.call: Call | None = None
+        """Whose steps wait for it."""
+        self.come = False
+        self.value = False
+        self.fault: BaseException | None = None
+
+    def __await__(self) -> Generator[Any, None, bool]:
+        if not self.come:
+            yield self
+        if self.fault is not None:
+            raise self.fault
+        return self.value
+
+    def comes(self, value: bool) -> None:
+        """It is there, and this is what comes of it. The steps go on before this returns."""
+        if not self.come:
+            self.come = True
+            self.value = value
+            if self.call is not None:
+                self.call.go_on()
+
+    def fails(self, fault: BaseException) -> None:
+        """It will never be there. The steps go on in the next turn of the loop."""
+        if not self.come:
+            self.come = True
+            self.fault = fault
+            if self.call is not None:
+                self.call.connection.gateway.loop.call_soon(self.call.go_on)
 
 
 class Call:
@@ -77,7 +113,7 @@ class Call:
         """Whether its first step was taken."""
         self.given_up = False
         self._steps: Coroutine[Any, Any, None] | None = None
-        self._waiting: asyncio.Future[Any] | None = None
+        self._waiting: asyncio.Future[Any] | _Moment | None = None
         self.upstream_full = False
         """Whether the party behind takes no more of the body for now."""
         self.began = self.touched = now
@@ -86,7 +122,7 @@ class Call:
         self._buffered = 0
         self._limit = _BUFFER
         self._waiter: asyncio.Future[None] | None = None
-        self._done: asyncio.Future[bool] | None = None
+        self._done: _Moment | None = None
         self._dress: Dress = _nothing
         self._send_chunked = False
         self._first_look: FirstLook | None = None
@@ -100,10 +136,10 @@ class Call:
         """Take the steps, the first of them now."""
         self.begun = True
         self._steps = steps
-        self._go_on(None)
+        self.go_on()
 
-    def _go_on(self, waited: asyncio.Future[Any] | None) -> None:
-        """Take the steps up to the next future; what came of the last one, the future itself tells them."""
+    def go_on(self, waited: asyncio.Future[Any] | None = None) -> None:
+        """Take the steps up to the next wait; what came of the last one, that itself tells them."""
         del waited
         self._waiting = None
         if self._steps is None:
@@ -114,18 +150,24 @@ class Call:
             self._steps = None
             return
         if future is None:  # it only lets others go first
-            self.connection.gateway.loop.call_soon(self._go_on, None)
+            self.connection.gateway.loop.call_soon(self.go_on)
             return
         self._waiting = future
-        future.add_done_callback(self._go_on)
+        if isinstance(future, _Moment):
+            future.call = self
+        else:
+            future.add_done_callback(self.go_on)
         if self.given_up:
-            future.cancel()
+            self.give_up()
 
     def give_up(self) -> None:
         """Stop carrying: what the steps wait for is cancelled."""
         self.given_up = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        waiting = self._waiting
+        if isinstance(waiting, _Moment):
+            waiting.fails(asyncio.CancelledError())
+        elif waiting is not None:
+            waiting.cancel()
 
     # --- the request's body, from the client's connection ---
 
@@ -211,7 +253,7 @@ class Call:
                 fresh = True
 
     async def _over(self, upstream: UpstreamConnection, head: bytes) -> bool:
-        self._done = asyncio.get_running_loop().create_future()
+        self._done = _Moment()
         self._looked_away = False
         self._ask_body()
         self.upstream = upstream
@@ -246,7 +288,6 @@ class Call:
             upstream = (None if fresh else pool.take()) or await pool.acquire(fresh=fresh)
             sink = _Whole(self, limit)
             upstream.begin(sink, self.head.method, request, ended=True)
-            self._done = sink.done
             try:
                 await sink.done
                 return sink.answer()
@@ -295,13 +336,15 @@ class Call:
                 self._out.append(LAST_CHUNK)
             self.answer_flush()
             self.answered = True
-        if self._done is not None and not self._done.done():
-            self._done.set_result(not self._looked_away)
+
+    def answer_over(self) -> None:
+        if self._done is not None:
+            self._done.comes(not self._looked_away)
 
     def answer_failed(self, fault: Fault) -> None:
         self.answer_flush()
-        if self._done is not None and not self._done.done():
-            self._done.set_exception(fault)
+        if self._done is not None:
+            self._done.fails(fault)
 
     def answer_flush(self) -> None:
         out = self._out
@@ -392,6 +435,9 @@ class _Whole:
             self._chunks.append(data)
 
     def answer_end(self) -> None:
+        """Nothing to write yet."""
+
+    def answer_over(self) -> None:
         if not self.done.done():
             self.done.set_result(True)
 

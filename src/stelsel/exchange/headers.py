@@ -36,7 +36,7 @@ def _lines(
 ) -> bytes:
     if b"connection" in values and values[b"connection"].lower() not in _USUAL:
         named = connection_options(values)
-        fields = [field for field in fields if field.name not in named]
+        fields = [field for field in fields if field[0] not in named]
     return b"".join(
         [
             line

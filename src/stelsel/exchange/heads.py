@@ -10,7 +10,6 @@ What is accepted here is narrower than what others accept: see RFC 9112, section
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from stelsel.base.errors import BadRequest
 from stelsel.exchange.faults import HeadTooLarge, NotImplementedHere, VersionUnsupported
@@ -84,16 +83,9 @@ _MOST_REMEMBERED = 2048
 _LONGEST_REMEMBERED = 2048
 
 
-class FieldLine(NamedTuple):
-    """One field line (RFC 9112, section 5)."""
-
-    name: bytes
-    """In lower case."""
-    value: bytes
-    line: bytes
-    """As it is passed on, with its line end."""
-    passes: bool
-    """Whether it is passed on whatever the message is, unless the message itself says no (`Connection`)."""
+FieldLine = tuple[bytes, bytes, bytes, bool]
+"""One field line (RFC 9112, section 5): its name in lower case; its value; the line as it is passed on, with its line
+end; and whether it is passed on whatever the message is, unless the message itself says no (`Connection`)."""
 
 
 _remembered: dict[bytes, FieldLine] = {}
@@ -105,7 +97,8 @@ def _read_line(line: bytes) -> FieldLine:
         raise BadRequest("a header line cannot be read (RFC 9112, section 5)")
     written, value = match[1], match[2].rstrip(b" \t")
     name = written.lower()
-    field = FieldLine(name, value, b"%b: %b\r\n" % (written, value), name not in _LOOKED_AT and name[:4] not in _BEGIN)
+    passed = b"".join((written, b": ", value, b"\r\n"))
+    field = (name, value, passed, name not in _LOOKED_AT and name[:4] not in _BEGIN)
     if len(line) <= _LONGEST_REMEMBERED and name not in _NOT_REMEMBERED:
         if len(_remembered) >= _MOST_REMEMBERED:
             _remembered.clear()

@@ -36,7 +36,7 @@ from stelsel.exchange.lanes import PROTOCOLS
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import origin_form
 from stelsel.exchange.settings import InwaySettings
-from stelsel.exchange.steps import look_again, read_question
+from stelsel.exchange.steps import look_again, read_question, still_holds
 from stelsel.exchange.upstream import Pool, UpstreamConnection
 from stelsel.exchange.wire import WireLimits, request_head
 from stelsel.privacy import guard
@@ -140,7 +140,9 @@ class Inway(Gateway):
             await write_down(self._ledger, facts.refusal(now, fault), TransactionLogWriteError)
             raise
         await write_down(self._ledger, facts.allowed(now), TransactionLogWriteError)
-        await look_again(self._agreements, self._ledger, facts, service, self._clock.now(), TransactionLogWriteError)
+        now = self._clock.now()
+        if not still_holds(self._agreements, facts, now):
+            await look_again(self._agreements, self._ledger, facts, service, now, TransactionLogWriteError)
         await self._forward(call, facts, service)
 
     def _first_facts(self, call: Call, client: Certificate) -> Facts:

@@ -30,7 +30,7 @@ from stelsel.exchange.lanes import PROTOCOL, PROTOCOLS, Carrier
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import Route, RoutingTable, origin_form
 from stelsel.exchange.settings import OutwaySettings
-from stelsel.exchange.steps import look_again, read_question
+from stelsel.exchange.steps import look_again, read_question, still_holds
 from stelsel.exchange.tls import TlsConnection
 from stelsel.exchange.upstream import Pool, UpstreamConnection
 from stelsel.exchange.wire import WireLimits, request_head
@@ -126,7 +126,8 @@ class Outway(Gateway):
             await write_down(self._ledger, facts.refusal(now, fault), OutwayLogWriteError)
             raise
         await write_down(self._ledger, facts.allowed(now), OutwayLogWriteError)
-        await self._look_again(facts, service)
+        if not still_holds(self._agreements, facts, self._clock.now()):
+            await self._look_again(facts, service)
         await self._forward(call, facts, route, service)
 
     def _route(self, call: Call, now: float) -> Route:
@@ -184,32 +185,36 @@ class Outway(Gateway):
         return service
 
     async def _look_again(self, facts: Facts, service: Service) -> None:
-        await look_again(self._agreements, self._ledger, facts, service, self._clock.now(), OutwayLogWriteError)
+        now = self._clock.now()
+        if not still_holds(self._agreements, facts, now):
+            await look_again(self._agreements, self._ledger, facts, service, now, OutwayLogWriteError)
 
     async def _forward(self, call: Call, facts: Facts, route: Route, service: Service) -> None:
         dress = _Dress(facts.transaction_line)
-        token = await self._token(facts, route)
-        await self._look_again(facts, service)  # getting the token may have taken long
+        token = self._agreements.token_at_hand(facts.grant_hash)
+        if token is None:
+            token = await self._agreements.token(facts.grant_hash)
+            await self._look_again(facts, service)  # getting the token may have taken long
+        self._check_token(token, route)
         whole = call.body_ended
         refused = await self._send(call, facts, route, token, dress, first_look=_token_taken if whole else None)
         if not refused:
             return
         # The inway refused the token, so nothing reached the service: sending again with a new one is safe.
         self._agreements.forget_token(facts.grant_hash)
-        token = await self._token(facts, route)
+        token = await self._agreements.token(facts.grant_hash)
         await self._look_again(facts, service)
+        self._check_token(token, route)
         await self._send(call, facts, route, token, dress, first_look=None)
 
-    async def _token(self, facts: Facts, route: Route) -> Token:
-        token = await self._agreements.token(facts.grant_hash)
+    def _check_token(self, token: Token, route: Route) -> None:
+        """FSC Core 4.6.1.2: the group of the token must be ours, and it must come from the peer in the grant."""
         claims = token.claims
-        # FSC Core 4.6.1.2: the group of the token must be ours, and it must come from the peer in the grant.
         if claims.group_id != self._group.id or claims.provider != route.provider:
             raise BadGateway(
                 "the provider gave an access token for another group or of another peer",
                 next_step="ask the provider to look at its manager",
             )
-        return token
 
     async def _send(
         self, call: Call, facts: Facts, route: Route, token: Token, dress: _Dress, *, first_look: FirstLook | None

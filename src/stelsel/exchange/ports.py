@@ -26,6 +26,10 @@ class AgreementsPort(Protocol):
         """What the token in a header Fsc-Authorization says, proven to be for the certificate of `thumbprint`."""
         ...
 
+    def token_at_hand(self, grant_hash: str) -> Token | None:
+        """A token that can be used now, if there is one; no waiting."""
+        ...
+
     async def token(self, grant_hash: str) -> Token: ...
 
     def forget_token(self, grant_hash: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from stelsel.agreements.agreement import Agreement
 from stelsel.base.certificates import Certificate
@@ -22,14 +21,16 @@ _NEXT_STEP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Route:
     """Where a request goes: whose service, under which agreement (None: there is none), and the path it sees."""
 
-    provider: str
-    service: str
-    agreement: Agreement | None
-    target: bytes
+    __slots__ = ("agreement", "provider", "service", "target")
+
+    def __init__(self, provider: str, service: str, agreement: Agreement | None, target: bytes) -> None:
+        self.provider = provider
+        self.service = service
+        self.agreement = agreement
+        self.target = target
 
 
 class RoutingTable:
@@ -56,7 +57,7 @@ class RoutingTable:
             pair = _peer_and_service(first, second)
         if pair is None:
             raise UnknownRoute("the path does not say which service is meant", next_step=_NEXT_STEP)
-        return Route(*pair, self._find(pair, now), (rest or b"/") + question + query)
+        return Route(pair[0], pair[1], self._find(pair, now), (rest or b"/") + question + query)
 
     def _find(self, pair: tuple[str, str], now: float) -> Agreement | None:
         candidates = self._services.get(pair, ())

@@ -51,6 +51,12 @@ async def read_question(
         facts.subjects = tuple(references.of(number) for number in facts.request.subjects)
 
 
+def still_holds(agreements: AgreementsPort, facts: Facts, now: float) -> bool:
+    """Whether the agreement is the very one by which it was decided, and in force: then the decision is the same."""
+    agreement = agreements.agreement(facts.grant_hash)
+    return agreement is not None and agreement is facts.agreement and agreement.holds(now)
+
+
 async def look_again(
     agreements: AgreementsPort,
     ledger: LedgerPort,
@@ -59,16 +65,13 @@ async def look_again(
     now: float,
     unrecorded: type[TransactionLogWriteError],
 ) -> None:
-    """Whether the agreement still holds at `now`, after waiting (for the disk, for a token) and before sending on.
+    """Decide again, after waiting (for the disk, for a token) and before sending on, when not `still_holds`.
 
     A revocation counts from the moment it is known, also for a request that was already allowed and recorded. Raises
     `Refused`, with a record of that under the request, or `unrecorded` when it cannot be recorded.
     """
-    agreement = agreements.agreement(facts.grant_hash)
-    if agreement is not None and agreement is facts.agreement and agreement.holds(now):
-        return  # the very same, so the decision is the same
     try:
-        check(decide(service, agreement, facts.request, now))
+        check(decide(service, agreements.agreement(facts.grant_hash), facts.request, now))
     except Refused as fault:
         decision = fault.decision
         record = facts.stopped(now, decision.reason, decision.refused)

@@ -23,7 +23,11 @@ class Sink(Protocol):
 
     def answer_data(self, data: bytes) -> None: ...
 
-    def answer_end(self) -> None: ...
+    def answer_end(self) -> None:
+        """The whole answer has come."""
+
+    def answer_over(self) -> None:
+        """After `answer_end`, when the connection may be used again: who waits for the answer goes on, at once."""
 
     def answer_failed(self, fault: Fault) -> None: ...
 
@@ -137,15 +141,16 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _finish(self, sink: Sink) -> None:
         self._sink = None
-        reusable = self._reusable and self._request_ended and not self._reader.unread and self.alive
         sink.answer_end()
         self.read(True)  # what was just written may have filled the client's buffer, which concerns the next one not
+        reusable = self._reusable and self._request_ended and not self._reader.unread and self.alive
         if reusable:
             self._pool.give_back(self)
         elif not self._request_ended:
             self.abort()  # what is left of the request nobody may ever read
         elif self.transport is not None:
             self.transport.close()
+        sink.answer_over()
 
     def eof_received(self) -> bool:
         return False
@@ -157,7 +162,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if error is None and self._reader.closed():
             sink.answer_end()
-            sink.answer_flush()
+            sink.answer_over()
             return
         sink.answer_failed(
             UpstreamBroke("the connection ended before the whole answer had come", untouched=self.untouched)

@@ -159,11 +159,17 @@ class RemoteAgreements:
     def verify_token(self, compact: str, thumbprint: str) -> TokenClaims:
         return self._verify(compact, thumbprint)
 
-    async def token(self, grant_hash: str) -> Token:
-        """The token at hand, or one that the house gets. Raises what the house said, or `Unavailable`."""
+    def token_at_hand(self, grant_hash: str) -> Token | None:
         now = self._clock.now()
         token, agreement = self._held.get(grant_hash), self._all.get(grant_hash)
         if token is not None and agreement is not None and agreement.holds(now) and now < _usable_until(token):
+            return token
+        return None
+
+    async def token(self, grant_hash: str) -> Token:
+        """The token at hand, or one that the house gets. Raises what the house said, or `Unavailable`."""
+        token = self.token_at_hand(grant_hash)
+        if token is not None:
             return token
         asked = self._asking.get(grant_hash)
         if asked is None:  # however many requests wait, the house is asked once
