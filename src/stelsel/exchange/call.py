@@ -48,16 +48,18 @@ class _Moment:
         if not self.come:
             self.come = True
             self.value = value
-            if self.call is not None:
-                self.call.go_on()
+            call, self.call = self.call, None  # no ring, which only the garbage collector would undo
+            if call is not None:
+                call.go_on()
 
     def fails(self, fault: BaseException) -> None:
         """It will never be there. The steps go on in the next turn of the loop."""
         if not self.come:
             self.come = True
             self.fault = fault
-            if self.call is not None:
-                self.call.connection.gateway.loop.call_soon(self.call.go_on)
+            call, self.call = self.call, None
+            if call is not None:
+                call.connection.gateway.loop.call_soon(call.go_on)
 
 
 class Call:
@@ -269,6 +271,7 @@ class Call:
             return await self._done
         finally:
             self.upstream = None
+            self._done = None
             upstream.detach(self)
 
     def _first_bytes(self, head: bytes) -> bytes:
