@@ -1,9 +1,13 @@
 """Group commit: requests wait for their record to be on disk, and share the sync.
 
-Records gather in the event loop. The writer thread takes all that have gathered, makes them durable, tells the event
-loop, and takes what gathered meanwhile; it meets the event loop once a batch, never once a record. When records come
-faster than `gather` seconds after one another, it lets that much time pass between two batches: a sync costs the same
-for one record as for a hundred, and the processor is shared with those who wait.
+Records gather in the event loop, in frames that were made there (`batch`). The writer thread takes all that have
+gathered, makes them durable, tells the event loop, and takes what gathered meanwhile; it meets the event loop once a
+batch, never once a record.
+
+A sync costs the same for one record as for a hundred, and the processor is shared with those who wait. So when records
+keep coming they gather between two batches, for `gather` seconds at most, in steps: the next step is taken only if the
+one before brought something. Where all callers wait for us nothing more comes, and they wait no longer than a step. The
+first record after a silence never waits, and the few of a quiet node hardly do.
 """
 
 from __future__ import annotations
@@ -12,19 +16,32 @@ import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from queue import SimpleQueue
 
 from stelsel.base.log import logger
+from stelsel.ledger.batch import Batch, Item, Named, Parcel
 from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.frames import frame
 from stelsel.ledger.journal import Journal
-from stelsel.ledger.numbers import Item
 
 _log = logger("ledger")
 
-_Waiting = tuple[Item, "asyncio.Future[int]", float]
-_Batch = list[_Waiting]
-
+_STEPS = 3
+_FEW = 4.0
+"""Records in a batch, below which the first step after it is shorter."""
 _NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder"
+
+
+class _Offer(Parcel):
+    """A parcel, and who waits for it."""
+
+    def __init__(
+        self, frames: bytes, count: int, named: Sequence[Named], future: asyncio.Future[int], due: float
+    ) -> None:
+        super().__init__(frames, count, named)
+        self.future = future
+        self.due = due
 
 
 class GroupCommit:
@@ -38,11 +55,11 @@ class GroupCommit:
         self._waiting_records = waiting_records
         self._deadline = deadline
         self._gather = gather
-        self._gathering: deque[_Waiting] = deque()
+        self._gathering: deque[_Offer] = deque()
         """The event loop adds, the writer thread takes."""
-        self._writing: _Batch = []
-        self._unfinished = 0
-        """Records of which the event loop does not know yet what became of them."""
+        self._writing: list[_Offer] = []
+        self._offered = self._taken = self._finished = 0
+        """Records so far: counted by the event loop, by the writer thread, and by the event loop."""
         self._asleep = True
         """Whether the writer thread waits to be woken."""
         self._waking = False
@@ -85,21 +102,29 @@ class GroupCommit:
         return self._refusing
 
     def append(self, item: Item) -> asyncio.Future[int]:
-        """A future of the record's index: done when the record is durable, or failed with `LedgerUnavailable`.
+        """A future of the record's index: see `offer`."""
+        nonce, record, subject = item
+        return self._gather_one(frame(nonce, record), 1, [(0, subject)] if subject else ())
 
-        When the deadline passes while the record is being written, the future fails although the record may still
-        become durable: see `journal`. A record that is still waiting then is never written.
+    def offer(self, parcel: Parcel) -> asyncio.Future[int]:
+        """A future of the index of the first record: done when all are durable, or failed with `LedgerUnavailable`.
+
+        When the deadline passes while the records are being written, the future fails although they may still become
+        durable: see `segments`. Records that are still waiting then are never written.
         """
+        return self._gather_one(parcel.frames, parcel.count, parcel.named)
+
+    def _gather_one(self, frames: bytes, count: int, named: Sequence[Named]) -> asyncio.Future[int]:
         loop = self._loop
         if loop is None:
             raise LedgerUnavailable("the ledger is not open", next_step="start the node")
-        if len(self._gathering) >= self._waiting_records:
+        if self._offered - self._taken + count > self._waiting_records:
             raise LedgerUnavailable("too many records wait for the disk", next_step=_NEXT_STEP)
         future = loop.create_future()
-        if not self._unfinished:
+        if self._offered == self._finished:
             self._idle.clear()
-        self._unfinished += 1
-        self._gathering.append((item, future, loop.time() + self._deadline))
+        self._offered += count
+        self._gathering.append(_Offer(frames, count, named, future, loop.time() + self._deadline))
         if self._asleep and not self._waking:
             self._waking = True
             loop.call_soon(self._rouse)  # whatever arrives in this turn of the loop goes along
@@ -114,58 +139,80 @@ class GroupCommit:
     # --- the writer thread ---
 
     def _write(self) -> None:
-        last = 0.0
+        began, taken = 0.0, 0
         while True:
             if not self._gathering:
                 self._asleep = True
                 if not self._gathering and not self._wake.get():
                     return
                 self._asleep = False
-            ahead = last + self._gather - time.monotonic()
-            if ahead > 0:
-                time.sleep(ahead)
-            last = time.monotonic()
-            if not self._write_batch():
+            self._let_gather(began, taken)
+            began = time.monotonic()
+            taken = self._write_batch()
+            if taken < 0:
                 return
 
-    def _write_batch(self) -> bool:
-        """Write what has gathered; False when nobody is there any more to hear of it."""
-        taken: _Batch = []
+    def _let_gather(self, began: float, last: int) -> None:
+        """Return when what waits is to be written; the batch before had `last` records, and was `began` then."""
+        step = self._gather / _STEPS
+        ahead = began + step * min(last / _FEW, 1.0) - time.monotonic()
+        if ahead <= 0.0:
+            return
+        time.sleep(ahead)
+        seen = 0
+        for _ in range(_STEPS - 1):
+            waiting = self._offered - self._taken
+            if waiting == seen or waiting >= self._batch_records:
+                return
+            seen = waiting
+            time.sleep(step)
+
+    def _write_batch(self) -> int:
+        """Write what has gathered; how many records that were, or -1: nobody is there any more to hear of it."""
+        batch: list[_Offer] = []
         gathering = self._gathering
-        while gathering and len(taken) < self._batch_records:
-            taken.append(gathering.popleft())
-        # Of those who went away meanwhile nothing is written yet, so nothing is needed.
-        batch = self._writing = [waiting for waiting in taken if not waiting[1].done()]
-        first, error = 0, None
+        taken = 0
+        while gathering:
+            offer = gathering.popleft()
+            if not offer.future.done():  # else its caller went away: nothing is written yet, so nothing is needed
+                batch.append(offer)
+            taken += offer.count
+            if taken >= self._batch_records:
+                break
+        self._writing = batch
+        self._taken += taken
+        first = 0
+        error: LedgerUnavailable | None = None
         try:
             if batch:
-                first = self._journal.append([item for item, _, _ in batch])
+                first = self._journal.append(Batch(batch))
         except LedgerUnavailable as fault:
             error = fault
         except Exception as mistake:  # noqa: BLE001 - whatever it is, nobody may be told that it was recorded
             error = LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=_NEXT_STEP)
         loop = self._loop
         if loop is None:
-            return False
+            return -1
         try:
-            loop.call_soon_threadsafe(self._written, batch, len(taken), first, error)
+            loop.call_soon_threadsafe(self._written, batch, taken, first, error)
         except RuntimeError:  # the loop was closed under us; nobody waits any more
-            return False
-        return True
+            return -1
+        return taken
 
     # --- the event loop ---
 
-    def _written(self, batch: _Batch, taken: int, first: int, error: LedgerUnavailable | None) -> None:
+    def _written(self, batch: list[_Offer], taken: int, first: int, error: LedgerUnavailable | None) -> None:
         if batch:
             self._alarm(error)
         if error is not None:
             self._fail(batch, error)
         else:
-            for index, (_, future, _) in enumerate(batch, first):
-                if not future.done():
-                    future.set_result(index)
-        self._unfinished -= taken
-        if not self._unfinished:
+            for offer in batch:
+                if not offer.future.done():
+                    offer.future.set_result(first)
+                first += offer.count
+        self._finished += taken
+        if self._finished == self._offered:
             self._idle.set()
 
     def _expire(self) -> None:
@@ -176,15 +223,15 @@ class GroupCommit:
             return
         now = loop.time()
         late = LedgerUnavailable("the disk did not take the record in time", next_step=_NEXT_STEP)
-        oldest = None
+        oldest: float | None = None
         for waiting in (self._writing, list(self._gathering)):
-            for _, future, due in waiting:
-                if future.done():
+            for offer in waiting:
+                if offer.future.done():
                     continue
-                if due > now:
-                    oldest = due if oldest is None else min(oldest, due)
+                if offer.due > now:
+                    oldest = offer.due if oldest is None else min(oldest, offer.due)
                     break
-                future.set_exception(_again(late))
+                offer.future.set_exception(_again(late))
                 self._alarm(late)
         if oldest is not None:
             self._timer = loop.call_later(max(oldest - now, 0.01), self._expire)
@@ -200,10 +247,10 @@ class GroupCommit:
             _log.info("ledger records again")
 
     @staticmethod
-    def _fail(waiting: _Batch, error: LedgerUnavailable) -> None:
-        for _, future, _ in waiting:
-            if not future.done():
-                future.set_exception(_again(error))
+    def _fail(waiting: list[_Offer], error: LedgerUnavailable) -> None:
+        for offer in waiting:
+            if not offer.future.done():
+                offer.future.set_exception(_again(error))
 
 
 def _again(error: LedgerUnavailable) -> LedgerUnavailable:
