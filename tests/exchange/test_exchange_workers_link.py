@@ -291,11 +291,11 @@ def play(keypair: KeyPair, scenario: Callable[[Ends], Awaitable[None]], **limits
 
 def test_a_request_waits_until_its_record_is_durable_and_gets_its_index(municipality: KeyPair) -> None:
     async def scenario(ends: Ends) -> None:
-        records = [a_record(number, subject="s" * 32 if number % 2 else "") for number in range(6)]
+        records = [a_record(number, subject="s" * 32 if number % 2 else "") for number in range(24)]
         waiting = []
         for number, record in enumerate(records):
             waiting.append(asyncio.ensure_future(ends.ledger.append(record)))
-            if number % 2:  # two go together
+            if number % 8 == 7:  # so many go together, whatever the house has in hand
                 await ends.offered(number + 1)
         assert [each for parcel, _ in ends.house.offered for each in records_in(parcel)] == [
             (record.canonical(), record.subject) for record in records
@@ -305,7 +305,7 @@ def test_a_request_waits_until_its_record_is_durable_and_gets_its_index(municipa
         # Those of another worker come between.
         for number, (_, future) in enumerate(ends.house.offered):
             future.set_result(10 * number)
-        assert await asyncio.gather(*waiting) == [0, 1, 10, 11, 20, 21]
+        assert await asyncio.gather(*waiting) == [*range(8), *range(10, 18), *range(20, 28)]
 
     play(municipality, scenario)
 
@@ -314,22 +314,64 @@ def test_records_that_are_not_kept_refuse_their_own_requests_only(municipality: 
     async def scenario(ends: Ends) -> None:
         waiting = []
         for number in range(3):
-            waiting += [asyncio.ensure_future(ends.ledger.append(a_record(number))) for _ in range(2)]
-            await ends.offered(2 * number + 2)
+            waiting += [asyncio.ensure_future(ends.ledger.append(a_record(number))) for _ in range(8)]
+            await ends.offered(8 * number + 8)
         for number, (_, future) in enumerate(ends.house.offered):
             if number == 1:
                 future.set_exception(LedgerUnavailable("the disk is full"))
             else:
-                future.set_result(number)
+                future.set_result(10 * number)
         results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert (results[:2], results[4:]) == ([0, 1], [2, 3])
-        assert all(isinstance(result, LedgerUnavailable) for result in results[2:4])
-        assert results[2] is not results[3]
+        assert (results[:8], results[16:]) == ([*range(8)], [*range(20, 28)])
+        assert all(isinstance(result, LedgerUnavailable) for result in results[8:16])
+        assert results[8] is not results[9]
         ends.house.full = True
         with pytest.raises(LedgerUnavailable):
             await ends.ledger.append(a_record())
 
     play(municipality, scenario)
+
+
+def test_a_few_records_wait_while_the_house_has_others_and_then_go_in_one_message(municipality: KeyPair) -> None:
+    async def scenario(ends: Ends) -> None:
+        for answer in (1, LedgerUnavailable("the disk is full")):
+            ends.house.offered.clear()
+            first = asyncio.ensure_future(ends.ledger.append(a_record(1)))
+            await ends.offered(1)
+            few = []
+            for number in range(4):
+                few.append(asyncio.ensure_future(ends.ledger.append(a_record(number))))
+                await asyncio.sleep(0.002)
+            few.pop(1).cancel()  # it went away before anything was sent, so nothing is
+            assert len(ends.house.offered) == 1
+            held = ends.house.offered[0][1]
+            held.set_result(answer) if isinstance(answer, int) else held.set_exception(answer)
+            await asyncio.gather(first, return_exceptions=True)
+            await ends.offered(4)
+            parcel, future = ends.house.offered[1]
+            assert [data for data, _ in records_in(parcel)] == [a_record(number).canonical() for number in (0, 2, 3)]
+            future.set_result(50)
+            assert await asyncio.gather(*few) == [50, 51, 52]
+
+    play(municipality, scenario)
+
+
+def test_what_was_never_sent_is_refused_in_time_too(municipality: KeyPair) -> None:
+    async def scenario(ends: Ends) -> None:
+        sent = asyncio.ensure_future(ends.ledger.append(a_record(1)))
+        await ends.offered(1)
+        await asyncio.sleep(0.05)
+        begin = time.monotonic()
+        with pytest.raises(LedgerUnavailable):
+            await ends.ledger.append(a_record(2))
+        assert time.monotonic() - begin < 3
+        with pytest.raises(LedgerUnavailable):
+            await sent
+        ends.house.offered[0][1].set_result(1)
+        await asyncio.sleep(0.02)
+        assert len(ends.house.offered) == 1  # what was refused before it was sent never is
+
+    play(municipality, scenario, deadline=0.1)
 
 
 def test_what_leaves_the_worker_is_what_the_journal_holds(municipality: KeyPair) -> None:

@@ -1,12 +1,12 @@
 """Group commit: requests wait for their record to be on disk, and share the sync.
 
-Records gather in the event loop, in frames that were made there (`batch`). The writer thread takes all that have
-gathered, makes them durable, tells the event loop, and takes what gathered meanwhile; it meets the event loop once a
-batch, never once a record.
+Records gather in the event loop, in frames that were made there (`batch`). The event loop hands all that have gathered
+to the writer thread, which makes them durable and tells the event loop: they meet once a batch, never once a record,
+for each time that two threads take turns costs more than a record does.
 
 A sync costs the same for one record as for a hundred, and the processor is shared with those who wait. So when records
 keep coming they gather between two batches, for `gather` seconds at most, in steps: the next step is taken only if the
-one before brought something. Where all callers wait for us nothing more comes, and they wait no longer than a step. The
+one before brought some. Where all callers wait for us nothing more comes, and they wait no longer than a step. The
 first record after a silence never waits, and the few of a quiet node hardly do.
 """
 
@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections import deque
 from collections.abc import Sequence
 from queue import SimpleQueue
 
@@ -27,9 +25,11 @@ from stelsel.ledger.journal import Journal
 
 _log = logger("ledger")
 
-_STEPS = 3
+_STEPS = 2
 _FEW = 4.0
 """Records in a batch, below which the first step after it is shorter."""
+_WORTH = 2
+"""Records that a step must bring to be followed by another."""
 _NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder"
 
 
@@ -55,15 +55,16 @@ class GroupCommit:
         self._waiting_records = waiting_records
         self._deadline = deadline
         self._gather = gather
-        self._gathering: deque[_Offer] = deque()
-        """The event loop adds, the writer thread takes."""
-        self._writing: list[_Offer] = []
-        self._offered = self._taken = self._finished = 0
-        """Records so far: counted by the event loop, by the writer thread, and by the event loop."""
-        self._asleep = True
-        """Whether the writer thread waits to be woken."""
-        self._waking = False
-        self._wake: SimpleQueue[bool] = SimpleQueue()
+        self._gathering: list[_Offer] = []
+        self._waiting = self._unfinished = 0
+        """Records that gather; and those of which it is not known yet what became of them."""
+        self._seen, self._until = 0, 0.0
+        """Of those that gather, how many there were at the last step; and when the last step must have begun."""
+        self._writing: list[_Offer] | None = None
+        """What the writer thread has in hand."""
+        self._about_to = False
+        """Whether a turn of the loop, or a step, is still to come before the next batch is handed over."""
+        self._batches: SimpleQueue[list[_Offer] | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
         self._refusing = False
@@ -90,9 +91,9 @@ class GroupCommit:
         self._loop = None
         if self._timer is not None:
             self._timer.cancel()
-        self._fail(list(self._gathering), LedgerUnavailable("the ledger is closing", next_step=_NEXT_STEP))
-        self._gathering.clear()
-        self._wake.put(False)
+        gathering, self._gathering = self._gathering, []
+        self._fail(gathering, LedgerUnavailable("the ledger is closing", next_step=_NEXT_STEP))
+        self._batches.put(None)
         await asyncio.to_thread(self._writer.join, self._deadline)
         return not self._writer.is_alive()
 
@@ -118,69 +119,71 @@ class GroupCommit:
         loop = self._loop
         if loop is None:
             raise LedgerUnavailable("the ledger is not open", next_step="start the node")
-        if self._offered - self._taken + count > self._waiting_records:
+        if self._waiting + count > self._waiting_records:
             raise LedgerUnavailable("too many records wait for the disk", next_step=_NEXT_STEP)
         future = loop.create_future()
-        if self._offered == self._finished:
+        if not self._unfinished:
             self._idle.clear()
-        self._offered += count
+        self._unfinished += count
+        self._waiting += count
         self._gathering.append(_Offer(frames, count, named, future, loop.time() + self._deadline))
-        if self._asleep and not self._waking:
-            self._waking = True
-            loop.call_soon(self._rouse)  # whatever arrives in this turn of the loop goes along
+        if self._writing is None and not self._about_to:
+            self._about_to = True
+            loop.call_soon(self._hand_over)  # whatever arrives in this turn of the loop goes along
         if self._timer is None:
             self._timer = loop.call_later(self._deadline, self._expire)
         return future
 
-    def _rouse(self) -> None:
-        self._waking = False
-        self._wake.put(True)
+    def _hand_over(self) -> None:
+        """Give the writer thread what has gathered, as much as goes in one batch."""
+        self._about_to = False
+        gathering = self._gathering
+        if not gathering:
+            return
+        count = taken = 0
+        for offer in gathering:
+            count += offer.count
+            taken += 1
+            if count >= self._batch_records:
+                break
+        self._gathering = gathering[taken:]
+        self._waiting -= count
+        self._writing = gathering[:taken] if self._gathering else gathering
+        self._batches.put(self._writing)
+
+    def _let_gather(self, last: int) -> None:
+        """A batch of `last` records is done: hand over the next in time."""
+        loop, step = self._loop, self._gather / _STEPS
+        pause = step * min(last / _FEW, 1.0)
+        if loop is None:
+            return
+        self._about_to = True
+        if pause > 0.0:
+            self._seen, self._until = 0, loop.time() + self._gather - step / 2
+            loop.call_later(pause, self._next_step)
+        else:
+            self._hand_over()
+
+    def _next_step(self) -> None:
+        loop, waiting = self._loop, self._waiting
+        if loop is None or waiting - self._seen < _WORTH or waiting >= self._batch_records or loop.time() > self._until:
+            self._hand_over()
+        else:
+            self._seen = waiting
+            loop.call_later(self._gather / _STEPS, self._next_step)
 
     # --- the writer thread ---
 
     def _write(self) -> None:
-        began, taken = 0.0, 0
         while True:
-            if not self._gathering:
-                self._asleep = True
-                if not self._gathering and not self._wake.get():
-                    return
-                self._asleep = False
-            self._let_gather(began, taken)
-            began = time.monotonic()
-            taken = self._write_batch()
-            if taken < 0:
+            batch = self._batches.get()
+            if batch is None or not self._write_batch(batch):
                 return
 
-    def _let_gather(self, began: float, last: int) -> None:
-        """Return when what waits is to be written; the batch before had `last` records, and was `began` then."""
-        step = self._gather / _STEPS
-        ahead = began + step * min(last / _FEW, 1.0) - time.monotonic()
-        if ahead <= 0.0:
-            return
-        time.sleep(ahead)
-        seen = 0
-        for _ in range(_STEPS - 1):
-            waiting = self._offered - self._taken
-            if waiting == seen or waiting >= self._batch_records:
-                return
-            seen = waiting
-            time.sleep(step)
-
-    def _write_batch(self) -> int:
-        """Write what has gathered; how many records that were, or -1: nobody is there any more to hear of it."""
-        batch: list[_Offer] = []
-        gathering = self._gathering
-        taken = 0
-        while gathering:
-            offer = gathering.popleft()
-            if not offer.future.done():  # else its caller went away: nothing is written yet, so nothing is needed
-                batch.append(offer)
-            taken += offer.count
-            if taken >= self._batch_records:
-                break
-        self._writing = batch
-        self._taken += taken
+    def _write_batch(self, offered: list[_Offer]) -> bool:
+        """Write it; False when nobody is there any more to hear of it."""
+        # Of those who went away meanwhile nothing is written yet, so nothing is needed.
+        batch = [offer for offer in offered if not offer.future.done()]
         first = 0
         error: LedgerUnavailable | None = None
         try:
@@ -192,16 +195,16 @@ class GroupCommit:
             error = LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=_NEXT_STEP)
         loop = self._loop
         if loop is None:
-            return -1
+            return False
         try:
-            loop.call_soon_threadsafe(self._written, batch, taken, first, error)
+            loop.call_soon_threadsafe(self._written, offered, batch, first, error)
         except RuntimeError:  # the loop was closed under us; nobody waits any more
-            return -1
-        return taken
+            return False
+        return True
 
     # --- the event loop ---
 
-    def _written(self, batch: list[_Offer], taken: int, first: int, error: LedgerUnavailable | None) -> None:
+    def _written(self, offered: list[_Offer], batch: list[_Offer], first: int, error: LedgerUnavailable | None) -> None:
         if batch:
             self._alarm(error)
         if error is not None:
@@ -211,9 +214,14 @@ class GroupCommit:
                 if not offer.future.done():
                     offer.future.set_result(first)
                 first += offer.count
-        self._finished += taken
-        if self._finished == self._offered:
+        count = 0
+        for offer in offered:
+            count += offer.count
+        self._writing = None
+        self._unfinished -= count
+        if not self._unfinished:
             self._idle.set()
+        self._let_gather(count)
 
     def _expire(self) -> None:
         """Refuse what has waited too long. One timer serves all that wait."""
@@ -224,7 +232,7 @@ class GroupCommit:
         now = loop.time()
         late = LedgerUnavailable("the disk did not take the record in time", next_step=_NEXT_STEP)
         oldest: float | None = None
-        for waiting in (self._writing, list(self._gathering)):
+        for waiting in (self._writing or [], self._gathering):
             for offer in waiting:
                 if offer.future.done():
                     continue

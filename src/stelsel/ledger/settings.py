@@ -50,7 +50,7 @@ class LedgerSettings(Settings):
         description="seconds that a request waits for its record to be on disk before it is refused",
     )
     gather: float = Field(
-        default=0.004,
+        default=0.002,
         ge=0,
         le=1,
         description="seconds between two syncs of the disk while many records come, at most: the fewer come, the "
