@@ -32,9 +32,10 @@ from crash.nursery import Nursery
 from stelsel.base.clock import moment
 from stelsel.base.errors import Fault
 from stelsel.demo.postgres import ThrowawayPostgres, programs
-from stelsel.ledger.journal import Journal, SegmentJournal
+from stelsel.ledger.journal import Journal
 from stelsel.ledger.keys import load_key, public_bytes
 from stelsel.ledger.receipts import verify as verify_receipt
+from stelsel.ledger.segments import SegmentJournal
 
 SEGMENTS, POSTGRES = "segments", "postgres"
 VICTIMS = {PROVIDER: 8, CONSUMER: 8, "service": 3, "both nodes": 1}

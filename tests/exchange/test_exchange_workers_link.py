@@ -27,8 +27,11 @@ from stelsel.demo.authority import Authority
 from stelsel.exchange.workers import messages
 from stelsel.exchange.workers.desk import Desk
 from stelsel.exchange.workers.link import MAXIMUM_FRAME, FrameReader, Kind, Link, LinkBroken, frame
-from stelsel.exchange.workers.remote import RemoteAgreements, RemoteLedger
+from stelsel.exchange.workers.remote import RemoteAgreements
+from stelsel.exchange.workers.remote_ledger import RemoteLedger
+from stelsel.ledger.batch import Batch, Parcel
 from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.frames import frame as journal_frame
 from stelsel.ledger.record import Record
 
 FRAMES = st.lists(st.tuples(st.sampled_from(Kind), st.binary(max_size=40)), max_size=8)
@@ -91,41 +94,84 @@ def test_a_frame_that_is_too_large_is_not_sent() -> None:
 # --- messages -------------------------------------------------------------------------------------------------------
 
 
+def encoded(records: list[tuple[bytes, str]]) -> list[messages.Encoded]:
+    return [(journal_frame(bytes(16), data), subject) for data, subject in records]
+
+
+def records_in(parcel: Parcel) -> list[tuple[bytes, str]]:
+    return [(data, subject) for _, data, subject in Batch([parcel])]
+
+
 @given(
     st.lists(st.tuples(st.binary(min_size=1, max_size=60), st.sampled_from(["", "a" * 32])), min_size=1),
     st.integers(0, 2**40),
 )
 def test_records_are_unpacked_as_they_were_packed(records: list[tuple[bytes, str]], first: int) -> None:
-    found = [messages.unpack_records(payload) for payload in messages.pack_records(first, records)]
-    assert [(number, each) for number, each in found] == [(first, records)]
+    found = [messages.unpack_records(payload, 60) for payload in messages.pack_records(first, encoded(records))]
+    assert [(number, parcel.count, records_in(parcel)) for number, parcel in found] == [(first, len(records), records)]
 
 
 def test_many_large_records_travel_in_frames_that_fit() -> None:
-    records = [(bytes([number]) * 300_000, "") for number in range(20)]
-    frames = list(messages.pack_records(7, records))
+    records = [(bytes([number]) * 300_000, "s" if number % 3 == 1 else "") for number in range(20)]
+    frames = list(messages.pack_records(7, encoded(records)))
     assert max(len(payload) for payload in frames) < MAXIMUM_FRAME
-    found = [messages.unpack_records(payload) for payload in frames]
-    assert [record for _, each in found for record in each] == records
-    assert [first for first, _ in found] == [7 + sum(len(each) for _, each in found[:at]) for at in range(len(found))]
+    found = [messages.unpack_records(payload, 300_000) for payload in frames]
+    counts = [parcel.count for _, parcel in found]
+    assert [record for _, parcel in found for record in records_in(parcel)] == records
+    assert [first for first, _ in found] == [7 + sum(counts[:at]) for at in range(len(found))]
 
 
 @given(st.binary(max_size=80))
 def test_records_that_do_not_read_break_the_link_and_nothing_else(payload: bytes) -> None:
-    for unpack in (messages.unpack_records, messages.unpack_runs, messages.unpack_refusal, messages.unpack_agreements):
+    for unpack in (
+        lambda data: messages.unpack_records(data, 100),
+        messages.unpack_runs,
+        messages.unpack_refusal,
+        messages.unpack_agreements,
+    ):
         try:
             unpack(payload)
         except LinkBroken:
             pass
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), unique_by=lambda pair: pair[0]))
-def test_results_are_told_as_runs_without_loss(results: list[tuple[int, int]]) -> None:
-    found = messages.unpack_runs(messages.pack_runs(messages.runs(results)))
-    assert [(first + at, index + at) for first, count, index in found for at in range(count)] == results
+@given(st.data())
+def test_a_message_of_records_with_one_byte_changed_cut_or_added_never_reaches_the_journal(data: st.DataObject) -> None:
+    records = [(b'{"time":%d}' % number, "s" if number % 2 else "") for number in range(3)]
+    (payload,) = messages.pack_records(0, encoded(records))
+    (begin,) = (len(payload) - sum(len(each) for each, _ in encoded(records)),)
+    at = data.draw(st.integers(begin, len(payload) - 1))
+    change = data.draw(st.sampled_from(["flip", "cut", "add"]))
+    if change == "flip":
+        changed = payload[:at] + bytes([payload[at] ^ data.draw(st.integers(1, 255))]) + payload[at + 1 :]
+    elif change == "cut":
+        changed = payload[:at]
+    else:
+        changed = payload[:at] + data.draw(st.binary(min_size=1, max_size=40)) + payload[at:]
+    try:
+        _, parcel = messages.unpack_records(changed, 100)
+    except LinkBroken:
+        return
+    assert change == "cut" or parcel.frames == payload[begin:]  # cut between two records, which are whole
+    assert records_in(parcel) == records[: parcel.count]
 
 
-def test_a_batch_that_came_to_stand_in_a_row_is_one_run() -> None:
-    assert messages.runs((number, number + 100) for number in range(1000)) == [(0, 1000, 100)]
+def test_a_record_that_is_larger_than_the_house_takes_breaks_the_link() -> None:
+    (payload,) = messages.pack_records(0, encoded([(bytes(101), "")]))
+    with pytest.raises(LinkBroken):
+        messages.unpack_records(payload, 100)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 3), st.integers(0, 30))))
+def test_results_are_told_as_runs_without_loss(results: list[messages.Run]) -> None:
+    def each(found: list[messages.Run]) -> list[tuple[int, int]]:
+        return [(first + at, index + at) for first, count, index in found for at in range(count)]
+
+    assert each(messages.unpack_runs(messages.pack_runs(messages.runs(results)))) == each(results)
+
+
+def test_messages_that_came_to_stand_in_a_row_are_one_run() -> None:
+    assert messages.runs((number, 3, number + 100) for number in range(0, 999, 3)) == [(0, 999, 100)]
 
 
 @pytest.mark.parametrize(
@@ -164,17 +210,18 @@ class House:
     """A ledger that answers when told to, and agreements of the stand-in."""
 
     def __init__(self) -> None:
-        self.offered: list[tuple[bytes, str, asyncio.Future[int]]] = []
+        self.offered: list[tuple[Parcel, asyncio.Future[int]]] = []
+        self.record_bytes = 2000
         self.full = False
         self.asked: list[str] = []
         self.forgotten: list[str] = []
         self.agreements_: StandInAgreements | None = None
 
-    def append_encoded(self, data: bytes, subject: str) -> asyncio.Future[int]:
+    def offer(self, parcel: Parcel) -> asyncio.Future[int]:
         if self.full:
             raise LedgerUnavailable("full")
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.offered.append((data, subject, future))
+        self.offered.append((parcel, future))
         return future
 
     def agreements(self) -> tuple[Agreement, ...]:
@@ -224,7 +271,7 @@ class Ends:
             self.agreements.token_came(payload)
 
     async def offered(self, count: int) -> None:
-        while len(self.house.offered) < count:
+        while sum(parcel.count for parcel, _ in self.house.offered) < count:
             await asyncio.sleep(0.001)
 
 
@@ -244,37 +291,101 @@ def play(keypair: KeyPair, scenario: Callable[[Ends], Awaitable[None]], **limits
 
 def test_a_request_waits_until_its_record_is_durable_and_gets_its_index(municipality: KeyPair) -> None:
     async def scenario(ends: Ends) -> None:
-        records = [a_record(number, subject="s" * 32 if number % 2 else "") for number in range(5)]
-        waiting = [asyncio.ensure_future(ends.ledger.append(record)) for record in records]
-        await ends.offered(5)
-        assert [(data, subject) for data, subject, _ in ends.house.offered] == [
+        records = [a_record(number, subject="s" * 32 if number % 2 else "") for number in range(24)]
+        waiting = []
+        for number, record in enumerate(records):
+            waiting.append(asyncio.ensure_future(ends.ledger.append(record)))
+            if number % 8 == 7:  # so many go together, whatever the house has in hand
+                await ends.offered(number + 1)
+        assert [each for parcel, _ in ends.house.offered for each in records_in(parcel)] == [
             (record.canonical(), record.subject) for record in records
         ]
         await asyncio.sleep(0.01)
         assert not any(task.done() for task in waiting)
         # Those of another worker come between.
-        for number, (_, _, future) in enumerate(ends.house.offered):
+        for number, (_, future) in enumerate(ends.house.offered):
             future.set_result(10 * number)
-        assert await asyncio.gather(*waiting) == [0, 10, 20, 30, 40]
+        assert await asyncio.gather(*waiting) == [*range(8), *range(10, 18), *range(20, 28)]
 
     play(municipality, scenario)
 
 
-def test_a_record_that_is_not_kept_refuses_its_own_request_only(municipality: KeyPair) -> None:
+def test_records_that_are_not_kept_refuse_their_own_requests_only(municipality: KeyPair) -> None:
     async def scenario(ends: Ends) -> None:
-        waiting = [asyncio.ensure_future(ends.ledger.append(a_record(number))) for number in range(3)]
-        await ends.offered(3)
-        for number, (_, _, future) in enumerate(ends.house.offered):
+        waiting = []
+        for number in range(3):
+            waiting += [asyncio.ensure_future(ends.ledger.append(a_record(number))) for _ in range(8)]
+            await ends.offered(8 * number + 8)
+        for number, (_, future) in enumerate(ends.house.offered):
             if number == 1:
                 future.set_exception(LedgerUnavailable("the disk is full"))
             else:
-                future.set_result(number)
+                future.set_result(10 * number)
         results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert (results[0], results[2]) == (0, 2)
-        assert isinstance(results[1], LedgerUnavailable)
+        assert (results[:8], results[16:]) == ([*range(8)], [*range(20, 28)])
+        assert all(isinstance(result, LedgerUnavailable) for result in results[8:16])
+        assert results[8] is not results[9]
         ends.house.full = True
         with pytest.raises(LedgerUnavailable):
             await ends.ledger.append(a_record())
+
+    play(municipality, scenario)
+
+
+def test_a_few_records_wait_while_the_house_has_others_and_then_go_in_one_message(municipality: KeyPair) -> None:
+    async def scenario(ends: Ends) -> None:
+        for answer in (1, LedgerUnavailable("the disk is full")):
+            ends.house.offered.clear()
+            first = asyncio.ensure_future(ends.ledger.append(a_record(1)))
+            await ends.offered(1)
+            few = []
+            for number in range(4):
+                few.append(asyncio.ensure_future(ends.ledger.append(a_record(number))))
+                await asyncio.sleep(0.002)
+            few.pop(1).cancel()  # it went away before anything was sent, so nothing is
+            assert len(ends.house.offered) == 1
+            held = ends.house.offered[0][1]
+            held.set_result(answer) if isinstance(answer, int) else held.set_exception(answer)
+            await asyncio.gather(first, return_exceptions=True)
+            await ends.offered(4)
+            parcel, future = ends.house.offered[1]
+            assert [data for data, _ in records_in(parcel)] == [a_record(number).canonical() for number in (0, 2, 3)]
+            future.set_result(50)
+            assert await asyncio.gather(*few) == [50, 51, 52]
+
+    play(municipality, scenario)
+
+
+def test_what_was_never_sent_is_refused_in_time_too(municipality: KeyPair) -> None:
+    async def scenario(ends: Ends) -> None:
+        sent = asyncio.ensure_future(ends.ledger.append(a_record(1)))
+        await ends.offered(1)
+        await asyncio.sleep(0.05)
+        begin = time.monotonic()
+        with pytest.raises(LedgerUnavailable):
+            await ends.ledger.append(a_record(2))
+        assert time.monotonic() - begin < 3
+        with pytest.raises(LedgerUnavailable):
+            await sent
+        ends.house.offered[0][1].set_result(1)
+        await asyncio.sleep(0.02)
+        assert len(ends.house.offered) == 1  # what was refused before it was sent never is
+
+    play(municipality, scenario, deadline=0.1)
+
+
+def test_what_leaves_the_worker_is_what_the_journal_holds(municipality: KeyPair) -> None:
+    async def scenario(ends: Ends) -> None:
+        records = [a_record(number) for number in range(50)]
+        for record in records:
+            ends.ledger.append(record)
+        await ends.offered(50)
+        ((parcel, _),) = ends.house.offered
+        nonces = [nonce for nonce, _, _ in Batch([parcel])]
+        assert len(set(nonces)) == 50
+        assert parcel.frames == b"".join(
+            journal_frame(nonce, record.canonical()) for nonce, record in zip(nonces, records, strict=True)
+        )
 
     play(municipality, scenario)
 
@@ -285,7 +396,7 @@ def test_a_house_that_is_silent_has_not_recorded_it(municipality: KeyPair) -> No
         with pytest.raises(LedgerUnavailable):
             await ends.ledger.append(a_record())
         assert 0.05 <= time.monotonic() - begin < 3
-        ends.house.offered[0][2].set_result(1)  # too late, and it harms nobody
+        ends.house.offered[0][1].set_result(1)  # too late, and it harms nobody
         await asyncio.sleep(0.01)
 
     play(municipality, scenario, deadline=0.1)
@@ -321,7 +432,7 @@ def test_more_records_than_may_wait_and_records_that_are_too_large_are_refused_h
         with pytest.raises(BadRequest):
             await ends.ledger.append(a_record(reason="x" * 3000))
         await ends.offered(3)
-        for _, _, future in ends.house.offered:
+        for _, future in ends.house.offered:
             future.set_result(0)
         await asyncio.gather(*waiting)
 

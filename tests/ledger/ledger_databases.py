@@ -13,7 +13,8 @@ import pytest
 from psycopg import sql
 
 from stelsel.demo.postgres import ThrowawayPostgres, programs
-from stelsel.ledger.journal import Journal, SegmentJournal
+from stelsel.ledger.journal import Journal
+from stelsel.ledger.segments import SegmentJournal
 
 PEER = "00000099000000002000"
 PUBLIC_KEY = bytes(range(32))

@@ -28,9 +28,9 @@ from stelsel.demo.postgres import ThrowawayPostgres
 from stelsel.exchange.faults import TransactionLogWriteError
 from stelsel.exchange.ports import write_down
 from stelsel.ledger.faults import LedgerUnavailable
-from stelsel.ledger.journal import SegmentJournal
 from stelsel.ledger.query import Entry, Query
 from stelsel.ledger.record import Record
+from stelsel.ledger.segments import SegmentJournal
 from stelsel.ledger.service import Ledger
 from stelsel.ledger.settings import LedgerSettings
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from stelsel.ledger.batch import Item
 from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable
 from stelsel.ledger.group_commit import GroupCommit
-from stelsel.ledger.journal import SegmentJournal
-from stelsel.ledger.numbers import Item
+from stelsel.ledger.segments import SegmentJournal
 
 NONCE = bytes(range(16))
 
@@ -215,7 +215,7 @@ CHILD = """
 import asyncio, sys, os
 from pathlib import Path
 from stelsel.ledger.group_commit import GroupCommit
-from stelsel.ledger.journal import SegmentJournal
+from stelsel.ledger.segments import SegmentJournal
 
 async def main():
     journal = SegmentJournal(Path(sys.argv[1]), segment_bytes=20_000)

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from stelsel.ledger import numbers as numbers_module
+from stelsel.ledger.batch import Item
 from stelsel.ledger.faults import LedgerUnavailable
-from stelsel.ledger.journal import SegmentJournal
-from stelsel.ledger.numbers import Item, Numbers, key_of
+from stelsel.ledger.numbers import Numbers, key_of
 from stelsel.ledger.record import numbered
+from stelsel.ledger.segments import SegmentJournal
 
 NONCE = bytes(16)
 
@@ -100,7 +101,7 @@ def test_a_table_that_grows_keeps_every_number_also_when_it_is_reopened(
     chance, told = random.Random(5), Counter[str]()
     table = Numbers(tmp_path / "table")
     for step in range(6000):
-        table.give([item("somebody")])
+        table.give(["somebody"])
         subject = f"resident {chance.randrange(1500)}"
         told[subject] += 1
         table.tell(key_of(subject), told[subject])
@@ -157,7 +158,7 @@ CHILD = """
 import os, sys, random
 from pathlib import Path
 from stelsel.ledger import numbers
-from stelsel.ledger.journal import SegmentJournal
+from stelsel.ledger.segments import SegmentJournal
 numbers._FIRST_SLOTS = 64
 journal = SegmentJournal(Path(sys.argv[1]), segment_bytes=30_000)
 chance = random.Random()

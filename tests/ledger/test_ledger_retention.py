@@ -21,12 +21,13 @@ from stelsel.base.errors import BadRequest, NotFound
 from stelsel.ledger import receipts
 from stelsel.ledger.carried import Carried
 from stelsel.ledger.evidence import verify_counted
-from stelsel.ledger.journal import Pruned, SegmentJournal
+from stelsel.ledger.journal import Pruned
 from stelsel.ledger.merkle import verify_consistency
 from stelsel.ledger.published import commitment_of
 from stelsel.ledger.query import LogQuery, Query
 from stelsel.ledger.record import Record
 from stelsel.ledger.retention import DAY, Retention
+from stelsel.ledger.segments import SegmentJournal
 from stelsel.ledger.service import Ledger
 
 NewLedger = Callable[..., Ledger]
@@ -188,7 +189,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from stelsel.ledger import pruning
-from stelsel.ledger.journal import SegmentJournal
+from stelsel.ledger.segments import SegmentJournal
 countdown = int(sys.argv[2])
 real = {name: getattr(os, name) for name in ("fsync", "open", "fstat", "pread")}
 def counted(name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stelsel.ledger.journal import SegmentJournal
+from stelsel.ledger.segments import SegmentJournal
 
 _honest = SegmentJournal.append
 

@@ -21,7 +21,7 @@ from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain
 from crash.load import Load
 from crash.nursery import Nursery
 
-from stelsel.ledger.journal import SegmentJournal
+from stelsel.ledger.segments import SegmentJournal
 
 KINDS = ("missing-there", "missing-here", "different", "not-arrived-there", "not-arrived-here")
 SETTINGS = "[reconciliation]\nsettle = 0\ninterval = 0\n"

@@ -15,11 +15,28 @@ import os
 
 NONCE_SIZE = 16
 HASH_SIZE = 32
+_MANY = 1024
 
 
 def new_nonce() -> bytes:
     """Sixteen unpredictable bytes, so that nobody can guess a record and check the guess against the tree."""
     return os.urandom(NONCE_SIZE)
+
+
+class Nonces:
+    """Nonces as `new_nonce` gives them; the system is asked once for many."""
+
+    def __init__(self) -> None:
+        self._left = b""
+        self._at = 0
+
+    def take(self) -> bytes:
+        """The next one."""
+        at = self._at
+        if at == len(self._left):
+            self._left, at = os.urandom(_MANY * NONCE_SIZE), 0
+        self._at = at + NONCE_SIZE
+        return self._left[at : at + NONCE_SIZE]
 
 
 def sealed(nonce: bytes, record: bytes) -> bytes:

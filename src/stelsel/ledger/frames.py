@@ -67,6 +67,27 @@ def erased(payload: bytes) -> bytes:
     return ERASED + sealed(payload[1:RECORD_AT], record) + counted_of(record)
 
 
+def end_of(data: bytes, at: int) -> int:
+    """Where the frame ends that begins at `at` in these whole frames."""
+    return at + HEADER.size + int.from_bytes(data[at : at + 4], "little")
+
+
+def payloads_in(data: bytes, place: int, skipped: int, most: int) -> tuple[list[int], list[bytes]]:
+    """Offsets and payloads of the whole frames in `data`, which stands at `place`: at most `most`, after `skipped`."""
+    offsets: list[int] = []
+    payloads: list[bytes] = []
+    at, size = 0, len(data)
+    while at < size and len(payloads) < most:
+        end = end_of(data, at)
+        if skipped > 0:
+            skipped -= 1
+        else:
+            offsets.append(place + at)
+            payloads.append(data[at + HEADER.size : end])
+        at = end
+    return offsets, payloads
+
+
 def known_payload(payload: bytes) -> bool:
     """Whether this version knows this kind of payload."""
     kind = payload[:1]

@@ -1,30 +1,47 @@
 """Group commit: requests wait for their record to be on disk, and share the sync.
 
-Records gather in the event loop. The writer thread takes all that have gathered, makes them durable, tells the event
-loop, and takes what gathered meanwhile; it meets the event loop once a batch, never once a record. When records come
-faster than `gather` seconds after one another, it lets that much time pass between two batches: a sync costs the same
-for one record as for a hundred, and the processor is shared with those who wait.
+Records gather in the event loop, in frames that were made there (`batch`). The event loop hands all that have gathered
+to the writer thread, which makes them durable and tells the event loop: they meet once a batch, never once a record,
+for each time that two threads take turns costs more than a record does.
+
+A sync costs the same for one record as for a hundred, and the processor is shared with those who wait. So when records
+keep coming they gather between two batches, for `gather` seconds at most, in steps: the next step is taken only if the
+one before brought some. Where all callers wait for us nothing more comes, and they wait no longer than a step. The
+first record after a silence never waits, and the few of a quiet node hardly do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections import deque
+from collections.abc import Sequence
 from queue import SimpleQueue
 
 from stelsel.base.log import logger
+from stelsel.ledger.batch import Batch, Item, Named, Parcel
 from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.frames import frame
 from stelsel.ledger.journal import Journal
-from stelsel.ledger.numbers import Item
 
 _log = logger("ledger")
 
-_Waiting = tuple[Item, "asyncio.Future[int]", float]
-_Batch = list[_Waiting]
-
+_STEPS = 2
+_FEW = 4.0
+"""Records in a batch, below which the first step after it is shorter."""
+_WORTH = 2
+"""Records that a step must bring to be followed by another."""
 _NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder"
+
+
+class _Offer(Parcel):
+    """A parcel, and who waits for it."""
+
+    def __init__(
+        self, frames: bytes, count: int, named: Sequence[Named], future: asyncio.Future[int], due: float
+    ) -> None:
+        super().__init__(frames, count, named)
+        self.future = future
+        self.due = due
 
 
 class GroupCommit:
@@ -38,15 +55,16 @@ class GroupCommit:
         self._waiting_records = waiting_records
         self._deadline = deadline
         self._gather = gather
-        self._gathering: deque[_Waiting] = deque()
-        """The event loop adds, the writer thread takes."""
-        self._writing: _Batch = []
-        self._unfinished = 0
-        """Records of which the event loop does not know yet what became of them."""
-        self._asleep = True
-        """Whether the writer thread waits to be woken."""
-        self._waking = False
-        self._wake: SimpleQueue[bool] = SimpleQueue()
+        self._gathering: list[_Offer] = []
+        self._waiting = self._unfinished = 0
+        """Records that gather; and those of which it is not known yet what became of them."""
+        self._seen, self._until = 0, 0.0
+        """Of those that gather, how many there were at the last step; and when the last step must have begun."""
+        self._writing: list[_Offer] | None = None
+        """What the writer thread has in hand."""
+        self._about_to = False
+        """Whether a turn of the loop, or a step, is still to come before the next batch is handed over."""
+        self._batches: SimpleQueue[list[_Offer] | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
         self._refusing = False
@@ -73,9 +91,9 @@ class GroupCommit:
         self._loop = None
         if self._timer is not None:
             self._timer.cancel()
-        self._fail(list(self._gathering), LedgerUnavailable("the ledger is closing", next_step=_NEXT_STEP))
-        self._gathering.clear()
-        self._wake.put(False)
+        gathering, self._gathering = self._gathering, []
+        self._fail(gathering, LedgerUnavailable("the ledger is closing", next_step=_NEXT_STEP))
+        self._batches.put(None)
         await asyncio.to_thread(self._writer.join, self._deadline)
         return not self._writer.is_alive()
 
@@ -85,61 +103,92 @@ class GroupCommit:
         return self._refusing
 
     def append(self, item: Item) -> asyncio.Future[int]:
-        """A future of the record's index: done when the record is durable, or failed with `LedgerUnavailable`.
+        """A future of the record's index: see `offer`."""
+        nonce, record, subject = item
+        return self._gather_one(frame(nonce, record), 1, [(0, subject)] if subject else ())
 
-        When the deadline passes while the record is being written, the future fails although the record may still
-        become durable: see `journal`. A record that is still waiting then is never written.
+    def offer(self, parcel: Parcel) -> asyncio.Future[int]:
+        """A future of the index of the first record: done when all are durable, or failed with `LedgerUnavailable`.
+
+        When the deadline passes while the records are being written, the future fails although they may still become
+        durable: see `segments`. Records that are still waiting then are never written.
         """
+        return self._gather_one(parcel.frames, parcel.count, parcel.named)
+
+    def _gather_one(self, frames: bytes, count: int, named: Sequence[Named]) -> asyncio.Future[int]:
         loop = self._loop
         if loop is None:
             raise LedgerUnavailable("the ledger is not open", next_step="start the node")
-        if len(self._gathering) >= self._waiting_records:
+        if self._waiting + count > self._waiting_records:
             raise LedgerUnavailable("too many records wait for the disk", next_step=_NEXT_STEP)
         future = loop.create_future()
         if not self._unfinished:
             self._idle.clear()
-        self._unfinished += 1
-        self._gathering.append((item, future, loop.time() + self._deadline))
-        if self._asleep and not self._waking:
-            self._waking = True
-            loop.call_soon(self._rouse)  # whatever arrives in this turn of the loop goes along
+        self._unfinished += count
+        self._waiting += count
+        self._gathering.append(_Offer(frames, count, named, future, loop.time() + self._deadline))
+        if self._writing is None and not self._about_to:
+            self._about_to = True
+            loop.call_soon(self._hand_over)  # whatever arrives in this turn of the loop goes along
         if self._timer is None:
             self._timer = loop.call_later(self._deadline, self._expire)
         return future
 
-    def _rouse(self) -> None:
-        self._waking = False
-        self._wake.put(True)
+    def _hand_over(self) -> None:
+        """Give the writer thread what has gathered, as much as goes in one batch."""
+        self._about_to = False
+        gathering = self._gathering
+        if not gathering:
+            return
+        count = taken = 0
+        for offer in gathering:
+            count += offer.count
+            taken += 1
+            if count >= self._batch_records:
+                break
+        self._gathering = gathering[taken:]
+        self._waiting -= count
+        self._writing = gathering[:taken] if self._gathering else gathering
+        self._batches.put(self._writing)
+
+    def _let_gather(self, last: int) -> None:
+        """A batch of `last` records is done: hand over the next in time."""
+        loop, step = self._loop, self._gather / _STEPS
+        pause = step * min(last / _FEW, 1.0)
+        if loop is None:
+            return
+        self._about_to = True
+        if pause > 0.0:
+            self._seen, self._until = 0, loop.time() + self._gather - step / 2
+            loop.call_later(pause, self._next_step)
+        else:
+            self._hand_over()
+
+    def _next_step(self) -> None:
+        loop, waiting = self._loop, self._waiting
+        if loop is None or waiting - self._seen < _WORTH or waiting >= self._batch_records or loop.time() > self._until:
+            self._hand_over()
+        else:
+            self._seen = waiting
+            loop.call_later(self._gather / _STEPS, self._next_step)
 
     # --- the writer thread ---
 
     def _write(self) -> None:
-        last = 0.0
         while True:
-            if not self._gathering:
-                self._asleep = True
-                if not self._gathering and not self._wake.get():
-                    return
-                self._asleep = False
-            ahead = last + self._gather - time.monotonic()
-            if ahead > 0:
-                time.sleep(ahead)
-            last = time.monotonic()
-            if not self._write_batch():
+            batch = self._batches.get()
+            if batch is None or not self._write_batch(batch):
                 return
 
-    def _write_batch(self) -> bool:
-        """Write what has gathered; False when nobody is there any more to hear of it."""
-        taken: _Batch = []
-        gathering = self._gathering
-        while gathering and len(taken) < self._batch_records:
-            taken.append(gathering.popleft())
+    def _write_batch(self, offered: list[_Offer]) -> bool:
+        """Write it; False when nobody is there any more to hear of it."""
         # Of those who went away meanwhile nothing is written yet, so nothing is needed.
-        batch = self._writing = [waiting for waiting in taken if not waiting[1].done()]
-        first, error = 0, None
+        batch = [offer for offer in offered if not offer.future.done()]
+        first = 0
+        error: LedgerUnavailable | None = None
         try:
             if batch:
-                first = self._journal.append([item for item, _, _ in batch])
+                first = self._journal.append(Batch(batch))
         except LedgerUnavailable as fault:
             error = fault
         except Exception as mistake:  # noqa: BLE001 - whatever it is, nobody may be told that it was recorded
@@ -148,25 +197,31 @@ class GroupCommit:
         if loop is None:
             return False
         try:
-            loop.call_soon_threadsafe(self._written, batch, len(taken), first, error)
+            loop.call_soon_threadsafe(self._written, offered, batch, first, error)
         except RuntimeError:  # the loop was closed under us; nobody waits any more
             return False
         return True
 
     # --- the event loop ---
 
-    def _written(self, batch: _Batch, taken: int, first: int, error: LedgerUnavailable | None) -> None:
+    def _written(self, offered: list[_Offer], batch: list[_Offer], first: int, error: LedgerUnavailable | None) -> None:
         if batch:
             self._alarm(error)
         if error is not None:
             self._fail(batch, error)
         else:
-            for index, (_, future, _) in enumerate(batch, first):
-                if not future.done():
-                    future.set_result(index)
-        self._unfinished -= taken
+            for offer in batch:
+                if not offer.future.done():
+                    offer.future.set_result(first)
+                first += offer.count
+        count = 0
+        for offer in offered:
+            count += offer.count
+        self._writing = None
+        self._unfinished -= count
         if not self._unfinished:
             self._idle.set()
+        self._let_gather(count)
 
     def _expire(self) -> None:
         """Refuse what has waited too long. One timer serves all that wait."""
@@ -176,15 +231,15 @@ class GroupCommit:
             return
         now = loop.time()
         late = LedgerUnavailable("the disk did not take the record in time", next_step=_NEXT_STEP)
-        oldest = None
-        for waiting in (self._writing, list(self._gathering)):
-            for _, future, due in waiting:
-                if future.done():
+        oldest: float | None = None
+        for waiting in (self._writing or [], self._gathering):
+            for offer in waiting:
+                if offer.future.done():
                     continue
-                if due > now:
-                    oldest = due if oldest is None else min(oldest, due)
+                if offer.due > now:
+                    oldest = offer.due if oldest is None else min(oldest, offer.due)
                     break
-                future.set_exception(_again(late))
+                offer.future.set_exception(_again(late))
                 self._alarm(late)
         if oldest is not None:
             self._timer = loop.call_later(max(oldest - now, 0.01), self._expire)
@@ -200,10 +255,10 @@ class GroupCommit:
             _log.info("ledger records again")
 
     @staticmethod
-    def _fail(waiting: _Batch, error: LedgerUnavailable) -> None:
-        for _, future, _ in waiting:
-            if not future.done():
-                future.set_exception(_again(error))
+    def _fail(waiting: list[_Offer], error: LedgerUnavailable) -> None:
+        for offer in waiting:
+            if not offer.future.done():
+                offer.future.set_exception(_again(error))
 
 
 def _again(error: LedgerUnavailable) -> LedgerUnavailable:

@@ -9,9 +9,10 @@ from stelsel.base.errors import ConfigurationFault
 from stelsel.ledger.commitment import commitment, sealed
 from stelsel.ledger.faults import LedgerCorrupt
 from stelsel.ledger.index import Index
-from stelsel.ledger.journal import Journal, SegmentJournal
+from stelsel.ledger.journal import Journal
 from stelsel.ledger.merkle import leaf_hash
 from stelsel.ledger.record import Record
+from stelsel.ledger.segments import SegmentJournal
 from stelsel.ledger.settings import SEGMENTS, LedgerSettings
 
 

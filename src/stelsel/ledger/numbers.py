@@ -26,8 +26,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from stelsel.ledger.record import numbered
-
 _SLOT = struct.Struct("<QII")
 _LAST = struct.Struct("<I")
 _KEY = struct.Struct("<QI")
@@ -43,8 +41,6 @@ _MOVED = 32
 """Slots that are emptied into the larger table whenever a number is told, while it grows."""
 
 Key = tuple[int, int]
-Item = tuple[bytes, bytes, str]
-"""What is to be recorded: the nonce, the canonical record, and the subject reference that is in it, or ""."""
 
 
 def key_of(subject: str) -> Key:
@@ -78,22 +74,19 @@ class Numbers:
         """It was told the numbers of the first `size` records."""
         self._table.set_covered(size)
 
-    def give(self, batch: Sequence[Item]) -> tuple[list[tuple[bytes, bytes]], dict[Key, int]]:
-        """(nonce, record) of each item, numbered, and the last numbers so given: `tell` them when all is durable.
+    def give(self, subjects: Sequence[str]) -> tuple[list[int], dict[Key, int]]:
+        """The numbers of records about these, and the last ones so given: `tell` them when the records are durable.
 
         Raises `OSError` when there is no room to tell them: then nothing may be made durable.
         """
-        self._make_room(len(batch))
+        self._make_room(len(subjects))
         given: dict[Key, int] = {}
-        result = []
-        for nonce, record, subject in batch:
-            if subject:
-                key = key_of(subject)
-                number = given[key] = (given.get(key) or self.last(key)) + 1
-                result.append((nonce, numbered(record, number)))
-            else:
-                result.append((nonce, record))
-        return result, given
+        numbers = []
+        for subject in subjects:
+            key = key_of(subject)
+            number = given[key] = (given.get(key) or self.last(key)) + 1
+            numbers.append(number)
+        return numbers, given
 
     def last(self, key: Key) -> int:
         """The last number of this subject; 0 when there is none."""

@@ -31,12 +31,12 @@ import psycopg
 
 from stelsel.base.errors import ConfigurationFault, Fault
 from stelsel.base.log import logger
+from stelsel.ledger.batch import Item
 from stelsel.ledger.commitment import sealed
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.frames import COUNTED_AT, ERASED, RECORD, RECORD_AT
 from stelsel.ledger.glance import time_of
 from stelsel.ledger.journal import Line, Piece, Position, Pruned
-from stelsel.ledger.numbers import Item
 from stelsel.ledger.postgres_connection import (
     ByteArray,
     Connections,
@@ -141,8 +141,11 @@ class PostgresJournal:
         self._follower = threading.Thread(target=self._follow, name="ledger-follower", daemon=True)
         self._follower.start()
 
-    def append(self, batch: Sequence[Item]) -> int:
+    def append(self, batch: Iterable[Item]) -> int:
         """See `Journal`. Tries again within the deadline when a connection broke; not when the last batch failed."""
+        return self._append_all(list(batch))
+
+    def _append_all(self, batch: list[Item]) -> int:
         due = time.monotonic() + self._patience
         unanswered: int | None = None
         pause = 0.0

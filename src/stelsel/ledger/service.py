@@ -16,8 +16,9 @@ from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadRequest, ConfigurationFault, NotFound
 from stelsel.ledger import audit, evidence, published, receipts
+from stelsel.ledger.batch import Parcel
 from stelsel.ledger.checkpoint import LedgerKey, SignedCheckpoint, endorse, origin_of
-from stelsel.ledger.commitment import NONCE_SIZE, sealed
+from stelsel.ledger.commitment import Nonces, sealed
 from stelsel.ledger.cosignature import Cosigned
 from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.faults import LedgerUnavailable
@@ -35,7 +36,6 @@ from stelsel.ledger.settings import LedgerSettings
 
 T = TypeVar("T")
 
-_NONCES = 1024
 _LINES = 500
 _FORGETTING = 600.0
 """Seconds that the index may take to forget what was erased, before whoever asked for it is told that it lasts."""
@@ -49,8 +49,8 @@ class Ledger:
         self._keypair = keypair
         self._clock = clock
         self._settings = settings or LedgerSettings()
-        self._nonces = b""
-        self._nonce_at = 0
+        self._record_bytes = self._settings.record_bytes
+        self._nonces = Nonces()
         self._lock: int | None = None
         self._opened: _Opened | None = None
         keypair.on_renewal(self._endorse_again)
@@ -118,20 +118,28 @@ class Ledger:
         that was so refused may still turn out to be recorded (see `journal`), never the other way round.
         Raises `BadRequest` when the record has no canonical JSON or is too large.
         """
-        return self.append_encoded(record.canonical(), record.subject)
-
-    def append_encoded(self, data: bytes, subject: str) -> asyncio.Future[int]:
-        """As `append`, of a record's canonical bytes and the subject reference in it. What is known now is raised."""
+        data = record.canonical()
         commit = self._commit
         if commit is None:
             raise _closed()
-        if len(data) > self._settings.record_bytes:
-            raise BadRequest(f"the record is larger than {self._settings.record_bytes} bytes")
-        at = self._nonce_at
-        if at == len(self._nonces):
-            self._nonces, at = os.urandom(_NONCES * NONCE_SIZE), 0
-        self._nonce_at = at + NONCE_SIZE
-        return commit.append((self._nonces[at : at + NONCE_SIZE], data, subject))
+        if len(data) > self._record_bytes:
+            raise BadRequest(f"the record is larger than {self._record_bytes} bytes")
+        return commit.append((self._nonces.take(), data, record.subject))
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes in one record, at most."""
+        return self._record_bytes
+
+    def offer(self, parcel: Parcel) -> asyncio.Future[int]:
+        """As `append`, of records in frames: all of them or none; the index of the first. What is known now is raised.
+
+        The caller sees to it that they are records (`batch.checked`), none larger than the settings allow.
+        """
+        commit = self._commit
+        if commit is None:
+            raise _closed()
+        return commit.offer(parcel)
 
     async def find(self, query: Query) -> list[Entry]:
         """The records that meet the query, with everything that was acknowledged before this call."""

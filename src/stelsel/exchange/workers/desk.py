@@ -15,6 +15,7 @@ from stelsel.base.errors import Fault, Unavailable
 from stelsel.base.log import logger
 from stelsel.exchange.workers.link import Kind, Link, LinkBroken
 from stelsel.exchange.workers.messages import (
+    Run,
     fault_to_json,
     from_json,
     pack_agreements,
@@ -24,6 +25,7 @@ from stelsel.exchange.workers.messages import (
     to_json,
     unpack_records,
 )
+from stelsel.ledger.batch import Parcel
 from stelsel.ledger.faults import LedgerUnavailable
 
 _log = logger("exchange")
@@ -47,8 +49,13 @@ class HouseAgreements(Protocol):
 class HouseLedger(Protocol):
     """What workers need of the ledger of this peer."""
 
-    def append_encoded(self, data: bytes, subject: str) -> asyncio.Future[int]:
-        """As `Ledger.append`, of a record in its canonical bytes. Raises at once, or the future fails."""
+    @property
+    def record_bytes(self) -> int:
+        """Bytes in one record, at most."""
+        ...
+
+    def offer(self, parcel: Parcel) -> asyncio.Future[int]:
+        """As `Ledger.offer`: the index of the first of these records. Raises at once, or the future fails."""
         ...
 
 
@@ -76,8 +83,8 @@ class Desk:
         self.heard = True
         """Whether the worker said anything since somebody last set this to false."""
         self._drained: dict[str, asyncio.Future[None]] = {}
-        self._done: list[tuple[int, int]] = []
-        self._failed: list[tuple[int, Fault]] = []
+        self._done: list[Run] = []
+        self._failed: list[tuple[int, int, Fault]] = []
         self._flushing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._given: dict[str, str] = {}
@@ -145,27 +152,26 @@ class Desk:
         self.heard = True
 
     def _record(self, payload: bytes) -> None:
-        first, records = unpack_records(payload)
-        append = self._ledger.append_encoded
-        for number, (data, subject) in enumerate(records, first):
-            try:
-                future = append(data, subject)
-            except Fault as fault:
-                self._failed.append((number, fault))
-                self._flush_soon()
-            else:
-                future.add_done_callback(partial(self._recorded, number))
+        """What a worker sent at once becomes durable at once, or not at all."""
+        first, parcel = unpack_records(payload, self._ledger.record_bytes)
+        try:
+            future = self._ledger.offer(parcel)
+        except Fault as fault:
+            self._failed.append((first, parcel.count, fault))
+            self._flush_soon()
+        else:
+            future.add_done_callback(partial(self._recorded, first, parcel.count))
 
-    def _recorded(self, number: int, future: asyncio.Future[int]) -> None:
+    def _recorded(self, first: int, count: int, future: asyncio.Future[int]) -> None:
         if future.cancelled():
-            self._failed.append((number, LedgerUnavailable("the ledger is closing")))
+            self._failed.append((first, count, LedgerUnavailable("the ledger is closing")))
         else:
             error = future.exception()
             if error is None:
-                self._done.append((number, future.result()))
+                self._done.append((first, count, future.result()))
             else:
                 fault = error if isinstance(error, Fault) else LedgerUnavailable("the ledger cannot be used")
-                self._failed.append((number, fault))
+                self._failed.append((first, count, fault))
         self._flush_soon()
 
     def _flush_soon(self) -> None:
@@ -180,8 +186,8 @@ class Desk:
         failed, self._failed = self._failed, []
         if done:
             self.link.send(Kind.RECORDED, pack_runs(runs(done)))
-        for number, fault in failed:
-            self.link.send(Kind.REFUSED, pack_refusal(number, 1, fault))
+        for first, count, fault in failed:
+            self.link.send(Kind.REFUSED, pack_refusal(first, count, fault))
 
     async def _answer(self, grant_hash: str) -> None:
         answer: dict[str, Any]

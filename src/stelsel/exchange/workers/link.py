@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
-VERSION = 1
+VERSION = 2
 """Of the link. House and worker must speak the same: after an upgrade the whole node is restarted."""
 MAXIMUM_FRAME = 8 * 1024 * 1024
 """Bytes in a frame, both ways."""
@@ -65,12 +65,11 @@ class FrameReader:
     """Bytes in, frames out."""
 
     def __init__(self) -> None:
-        self._unread = bytearray()
+        self._unread = b""
 
     def receive(self, data: bytes) -> list[Frame]:
         """The frames that are whole now. Raises `LinkBroken`; then nothing that follows means anything."""
-        unread = self._unread
-        unread += data
+        unread = self._unread + data if self._unread else data
         frames: list[Frame] = []
         at, size = 0, len(unread)
         while size - at >= _LENGTH.size:
@@ -81,10 +80,9 @@ class FrameReader:
             end = at + 4 + length
             if end > size:
                 break
-            frames.append((kind, bytes(unread[at + _LENGTH.size : end])))
+            frames.append((kind, unread[at + _LENGTH.size : end]))
             at = end
-        if at:
-            del unread[:at]
+        self._unread = unread[at:] if at else unread
         return frames
 
 

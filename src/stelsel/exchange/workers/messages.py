@@ -15,15 +15,17 @@ from stelsel.agreements.external_contract import ExternalContract
 from stelsel.agreements.terms import Terms
 from stelsel.base.errors import BadGateway, BadRequest, Fault, Forbidden, NotFound, Unavailable
 from stelsel.exchange.workers.link import LinkBroken
+from stelsel.ledger.batch import Named, Parcel, checked
 from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.frames import Broken
 
 Encoded = tuple[bytes, str]
-"""(canonical bytes of a record, the subject reference in it or nothing)."""
+"""(the frame of a record, the subject reference in it or nothing)."""
 Run = tuple[int, int, int]
 """(number of the first record, how many, index of the first): records that came to stand in a row."""
 
-_FIRST = struct.Struct("!Q")
-_RECORD = struct.Struct("!HI")
+_FIRST = struct.Struct("!QI")
+_NAMED = struct.Struct("!IH")
 _RUN = struct.Struct("!QQQ")
 _REFUSAL = struct.Struct("!QQ")
 _PIECE = 1024 * 1024
@@ -34,47 +36,59 @@ _PIECE = 1024 * 1024
 
 
 def pack_records(first: int, records: Sequence[Encoded]) -> Iterator[bytes]:
-    """Frames of records that a worker numbered `first` and on."""
-    parts, size = [_FIRST.pack(first)], 0
-    for number, (data, subject) in enumerate(records, first):
+    """Frames of the link with records that a worker numbered `first` and on, as the journal will hold them.
+
+    The number of the first, how many are about a resident, of each of these where it begins and about whom; then the
+    frames of all.
+    """
+    frames: list[bytes] = []
+    named: list[bytes] = []
+    size = begin = 0
+    for data, subject in records:
         if size > _PIECE:
-            yield b"".join(parts)
-            parts, size = [_FIRST.pack(number)], 0
-        about = subject.encode("ascii")
-        parts += (_RECORD.pack(len(about), len(data)), about, data)
+            yield _pack(first + begin, named, frames)
+            begin += len(frames)
+            frames, named, size = [], [], 0
+        if subject:
+            about = subject.encode("ascii")
+            named.append(_NAMED.pack(size, len(about)) + about)
+        frames.append(data)
         size += len(data)
-    yield b"".join(parts)
+    yield _pack(first + begin, named, frames)
 
 
-def unpack_records(payload: bytes) -> tuple[int, list[Encoded]]:
-    """(number of the first, the records)."""
+def _pack(first: int, named: list[bytes], frames: list[bytes]) -> bytes:
+    return _FIRST.pack(first, len(named)) + b"".join(named) + b"".join(frames)
+
+
+def unpack_records(payload: bytes, largest: int) -> tuple[int, Parcel]:
+    """(number of the first, the records), none of them over `largest` bytes."""
     try:
-        (first,) = _FIRST.unpack_from(payload)
-        at, end, records = _FIRST.size, len(payload), []
-        while at < end:
-            about, size = _RECORD.unpack_from(payload, at)
-            at += _RECORD.size
-            middle = at + about
-            stop = middle + size
-            if stop > end:
-                raise LinkBroken("a record is cut off")
-            records.append((payload[middle:stop], payload[at:middle].decode("ascii")))
-            at = stop
-    except (struct.error, UnicodeDecodeError) as error:
-        raise LinkBroken("records cannot be read") from error
-    return first, records
+        first, count = _FIRST.unpack_from(payload)
+        at = _FIRST.size
+        named: list[Named] = []
+        for _ in range(count):
+            place, size = _NAMED.unpack_from(payload, at)
+            at += _NAMED.size
+            named.append((place, payload[at : at + size].decode("ascii")))
+            at += size
+        return first, checked(payload[at:], named, largest)
+    except (struct.error, UnicodeDecodeError, Broken) as error:
+        broken = LinkBroken("records cannot be read")
+        broken.__cause__ = error
+        raise broken  # noqa: B904 - compiled, `raise ... from` would lose the cause
 
 
-def runs(results: Iterable[tuple[int, int]]) -> list[Run]:
-    """(number, index) of records as runs."""
+def runs(results: Iterable[Run]) -> list[Run]:
+    """The same with those that go on where the one before ends made one."""
     found: list[Run] = []
-    for number, index in results:
+    for number, count, index in results:
         if found:
-            first, count, start = found[-1]
-            if (number, index) == (first + count, start + count):
-                found[-1] = (first, count + 1, start)
+            first, so_far, start = found[-1]
+            if number == first + so_far and index == start + so_far:
+                found[-1] = (first, so_far + count, start)
                 continue
-        found.append((number, 1, index))
+        found.append((number, count, index))
     return found
 
 

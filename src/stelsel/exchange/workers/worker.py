@@ -33,7 +33,8 @@ from stelsel.exchange.outway import Outway
 from stelsel.exchange.settings import InwaySettings, OutwaySettings
 from stelsel.exchange.workers.link import VERSION, Kind, Link, LinkBroken
 from stelsel.exchange.workers.messages import from_json, to_json, unpack_agreements, unpack_refusal, unpack_runs
-from stelsel.exchange.workers.remote import RemoteAgreements, RemoteLedger
+from stelsel.exchange.workers.remote import RemoteAgreements
+from stelsel.exchange.workers.remote_ledger import RemoteLedger
 from stelsel.privacy.subjects import SubjectReferences
 
 _log = logger("exchange")
