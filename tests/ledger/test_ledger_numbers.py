@@ -14,6 +14,7 @@ import pytest
 
 from stelsel.ledger import numbers as numbers_module
 from stelsel.ledger.batch import Item
+from stelsel.ledger.carried import Carried
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.numbers import Numbers, key_of
 from stelsel.ledger.record import numbered
@@ -130,6 +131,37 @@ def test_a_batch_of_more_residents_than_the_table_holds_makes_room_first(
     assert without_gaps(numbers_of(journal))
     assert [journal.last_number(f"s{number}") for number in (0, 999, 2999)] == [5, 3, 1]
     journal.close()
+
+
+@pytest.mark.timeout(30)
+def test_a_table_that_is_lost_is_made_anew_however_many_residents_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbers_module, "_FIRST_SLOTS", 64)
+    journal = SegmentJournal(tmp_path / "segments")
+    for start in range(0, 2000, 200):
+        journal.append([item(f"s{number}") for number in range(start, start + 200)])
+    journal.close()
+    (tmp_path / "segments.numbers").unlink()
+    again = SegmentJournal(tmp_path / "segments")
+    assert all(again.last_number(f"s{number}") == 1 for number in range(2000))
+    again.close()
+
+
+@pytest.mark.timeout(30)
+def test_so_is_one_of_residents_of_whom_every_record_was_erased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbers_module, "_FIRST_SLOTS", 64)
+    journal = SegmentJournal(tmp_path / "segments")
+    journal.append([item("here")])
+    journal.close()
+    Carried(tmp_path / "segments").keep([(key_of(f"gone{number}"), 7) for number in range(500)])
+    (tmp_path / "segments.numbers").unlink()
+    again = SegmentJournal(tmp_path / "segments")
+    assert all(again.last_number(f"gone{number}") == 7 for number in range(500))
+    assert again.last_number("here") == 1
+    again.close()
 
 
 def test_without_room_for_numbers_nothing_is_recorded_and_with_room_it_goes_on(

@@ -5,9 +5,8 @@ to the writer thread, which makes them durable and tells the event loop: they me
 for each time that two threads take turns costs more than a record does.
 
 A sync costs the same for one record as for a hundred, and the processor is shared with those who wait. So when records
-keep coming they gather between two batches, for `gather` seconds at most, in steps: the next step is taken only if the
-one before brought some. Where all callers wait for us nothing more comes, and they wait no longer than a step. The
-first record after a silence never waits, and the few of a quiet node hardly do.
+keep coming, `gather` seconds pass between two batches. The first record after a silence never waits, and the few of a
+quiet node hardly do.
 """
 
 from __future__ import annotations
@@ -25,11 +24,8 @@ from stelsel.ledger.journal import Journal
 
 _log = logger("ledger")
 
-_STEPS = 2
 _FEW = 4.0
-"""Records in a batch, below which the first step after it is shorter."""
-_WORTH = 2
-"""Records that a step must bring to be followed by another."""
+"""Records in a batch, below which less time passes before the next."""
 _NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder"
 
 
@@ -58,12 +54,10 @@ class GroupCommit:
         self._gathering: list[_Offer] = []
         self._waiting = self._unfinished = 0
         """Records that gather; and those of which it is not known yet what became of them."""
-        self._seen, self._until = 0, 0.0
-        """Of those that gather, how many there were at the last step; and when the last step must have begun."""
         self._writing: list[_Offer] | None = None
         """What the writer thread has in hand."""
         self._about_to = False
-        """Whether a turn of the loop, or a step, is still to come before the next batch is handed over."""
+        """Whether a turn of the loop, or a pause, is still to come before the next batch is handed over."""
         self._batches: SimpleQueue[list[_Offer] | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
@@ -153,24 +147,10 @@ class GroupCommit:
 
     def _let_gather(self, last: int) -> None:
         """A batch of `last` records is done: hand over the next in time."""
-        loop, step = self._loop, self._gather / _STEPS
-        pause = step * min(last / _FEW, 1.0)
-        if loop is None:
-            return
-        self._about_to = True
-        if pause > 0.0:
-            self._seen, self._until = 0, loop.time() + self._gather - step / 2
-            loop.call_later(pause, self._next_step)
-        else:
-            self._hand_over()
-
-    def _next_step(self) -> None:
-        loop, waiting = self._loop, self._waiting
-        if loop is None or waiting - self._seen < _WORTH or waiting >= self._batch_records or loop.time() > self._until:
-            self._hand_over()
-        else:
-            self._seen = waiting
-            loop.call_later(self._gather / _STEPS, self._next_step)
+        loop = self._loop
+        if loop is not None:
+            self._about_to = True
+            loop.call_later(self._gather * min(last / _FEW, 1.0), self._hand_over)
 
     # --- the writer thread ---
 

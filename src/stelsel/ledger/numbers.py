@@ -79,7 +79,7 @@ class Numbers:
 
         Raises `OSError` when there is no room to tell them: then nothing may be made durable.
         """
-        self._make_room(len(subjects))
+        self.make_room(len(subjects))
         given: dict[Key, int] = {}
         numbers = []
         for subject in subjects:
@@ -95,7 +95,7 @@ class Numbers:
         return found or self._table.last(key)
 
     def tell(self, key: Key, number: int) -> None:
-        """This number is durable. A lower one than is known changes nothing. Needs the room that `give` makes."""
+        """This number is durable. A lower one than is known changes nothing. Needs room (`give`, `make_room`)."""
         larger = self._larger
         if larger is not None:
             if number > self._table.last(key):
@@ -127,8 +127,8 @@ class Numbers:
             if table is not None:
                 table.close()
 
-    def _make_room(self, more: int) -> None:
-        """See to it that so many can be told: in a table that is filled a search never ends."""
+    def make_room(self, more: int) -> None:
+        """See to it that so many can be told: in a table that is filled a search never ends. Raises `OSError`."""
         while self._larger is not None and not self._larger.has_room(self._table.used + more, _UTMOST):
             self._move(self._larger)  # as long as it takes, which is only when a batch is larger than the table
         table = self._table

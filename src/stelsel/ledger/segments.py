@@ -290,8 +290,10 @@ class SegmentJournal:
         start = numbers.covered
         if start < self.size:
             for key, number in self._carried:
+                numbers.make_room(1)
                 numbers.tell(key, number)
             for piece in self.pieces(start, self.size):
+                numbers.make_room(len(piece.payloads))
                 for payload in piece.payloads:
                     if payload[:1] == RECORD:
                         subject, number = subject_of(payload)

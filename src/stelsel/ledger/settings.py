@@ -50,11 +50,11 @@ class LedgerSettings(Settings):
         description="seconds that a request waits for its record to be on disk before it is refused",
     )
     gather: float = Field(
-        default=0.002,
+        default=0.001,
         ge=0,
         le=1,
-        description="seconds between two syncs of the disk while many records come, at most: the fewer come, the "
-        "shorter, and the first never waits",
+        description="seconds between two syncs of the disk while many records come, less while few do; the first "
+        "never waits",
     )
     batch_records: int = Field(
         default=1024, ge=1, le=65536, description="records that share one write and one sync, at most"
