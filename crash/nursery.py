@@ -48,8 +48,11 @@ class Nursery:
         self._lock = threading.Lock()
 
     def start(self, name: str, role: str, log: Path, **arguments: Any) -> int:
-        """Start a process under a name; its process id."""
-        return int(self._ask(do="start", name=name, role=role, log=str(log), arguments=arguments)["pid"])
+        """Start a process under a name that no living process has; its process id."""
+        answer = self._ask(do="start", name=name, role=role, log=str(log), arguments=arguments)
+        if "pid" not in answer:
+            raise RuntimeError(f"{name} was started while it lives")  # else nobody would kill the first one any more
+        return int(answer["pid"])
 
     def kill(self, name: str) -> bool:
         """kill -9, and wait until it is gone; whether it was still alive."""
@@ -99,6 +102,9 @@ class _Server:
             os.waitpid(pid, 0)
 
     def _start(self, told: Json) -> Json:
+        self._reap()
+        if told["name"] in self._pids:
+            return {}
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
