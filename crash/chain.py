@@ -28,6 +28,7 @@ from stelsel.base.settings import read_toml
 from stelsel.base.web import listen
 from stelsel.control.client import Control
 from stelsel.demo.authority import Authority
+from stelsel.demo.patience import Patience
 from stelsel.demo.ports import hold_ports, port_of
 from stelsel.demo.processes import answers
 from stelsel.running import run
@@ -178,15 +179,15 @@ def _node(name: str, ports: dict[str, int], journal: str, workers: int) -> str:
     return "\n".join((*lines, ""))
 
 
-def _until(holds: Any, seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
+def _until(holds: Any, seconds: float = 60.0) -> None:
+    patience = Patience(seconds)
     while True:
         try:
             if holds():
                 return
         except Fault:
             pass
-        if time.monotonic() > deadline:
+        if patience.is_over():
             raise TimeoutError("a node did not get there in time; see its log")
         time.sleep(0.02)
 

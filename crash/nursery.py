@@ -24,6 +24,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from stelsel.demo.patience import Patience
+
 Json = dict[str, Any]
 
 _PR_SET_PDEATHSIG = 1
@@ -120,8 +122,8 @@ class _Server:
         pid = self._pids.get(name)
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + _PATIENCE
-            while time.monotonic() < deadline and name in self._pids:
+            patience = Patience(_PATIENCE)
+            while name in self._pids and not patience.is_over():
                 self._reap()
                 time.sleep(0.01)
         return {"alive": not self._end(name, signal.SIGKILL)}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from crash import check
+from stelsel.base.clock import moment
 
 SEGMENTS, POSTGRES = "segments", "postgres"
 MOST_SHOWN = 20
@@ -68,3 +72,12 @@ class Outcome:
             "checkpoints_inconsistent": len(found.inconsistent),
             "faults": self.faults[:MOST_SHOWN],
         }
+
+
+def write_down(outcomes: list[Outcome]) -> None:
+    """Put them into bench/out/crash.json, in the place of earlier ones on the same journal."""
+    file = Path(__file__).parents[1] / "bench" / "out" / "crash.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    known = {each["journal"]: each for each in (json.loads(file.read_text()) if file.exists() else [])}
+    known |= {outcome.journal: outcome.to_json() | {"at": moment(time.time())} for outcome in outcomes}
+    file.write_text(json.dumps(list(known.values()), indent=2) + "\n")

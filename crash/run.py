@@ -29,9 +29,9 @@ from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain, more_fi
 from crash.keeper import Keeper
 from crash.load import Load, Watcher
 from crash.nursery import Nursery
-from crash.outcome import MOST_SHOWN, POSTGRES, SEGMENTS, Outcome
-from stelsel.base.clock import moment
-from stelsel.base.errors import Fault
+from crash.outcome import MOST_SHOWN, POSTGRES, SEGMENTS, Outcome, write_down
+from stelsel.base.errors import Fault, Unavailable
+from stelsel.demo.patience import Patience
 from stelsel.demo.postgres import ThrowawayPostgres, programs
 from stelsel.ledger.journal import Journal, SegmentJournal
 from stelsel.ledger.keys import load_key, public_bytes
@@ -51,6 +51,7 @@ _NO_RECOVERY = "startup process"
 _STALL = 30.0
 """Seconds without an answer after which the chain counts as broken."""
 _SAMPLE = 8
+_TRIES = 3
 
 
 class _Stalled(Exception):
@@ -177,16 +178,14 @@ class Trial:
         if self._chance.random() < 0.15:
             await asyncio.sleep(self._chance.uniform(0, 0.15))
             return
-        load, waited, look = self._load, 0.0, 0.0
+        load, patience, look = self._load, Patience(_STALL), 0.0
         wanted = len(load.answered) + self._chance.randrange(1, self._between)
         while len(load.answered) < wanted:
-            before = time.monotonic()
             await asyncio.sleep(0.002)
-            waited += min(time.monotonic() - before, 1.0)  # a chain does not stall because the machine was halted
-            if waited > look:
+            if time.monotonic() > look:
                 await asyncio.to_thread(self._tend)
-                look = waited + 0.05
-            if waited > _STALL:
+                look = time.monotonic() + 0.05
+            if patience.is_over():
                 raise _Stalled
         await asyncio.sleep(self._chance.uniform(0, 0.01))
 
@@ -279,14 +278,14 @@ class Trial:
         """Ask the living nodes: what they answer must be what their journals hold."""
         for name in PEERS:
             before = len(self._watchers[name].checkpoints)
-            if not await self._watchers[name].look():
+            if not any([await self._watchers[name].look() for _ in range(_TRIES)]):
                 self._outcome.faults.append(f"{name}: gives no checkpoint after the last start")
             elif len(self._watchers[name].checkpoints) < before:
                 self._outcome.faults.append(f"{name}: its checkpoint vanished")
         answered = list(self._load.answered)
         for transaction in self._chance.sample(answered, min(_SAMPLE, len(answered))):
             for name in PEERS:
-                fault = await asyncio.to_thread(self._find, name, transaction.decode())
+                fault = await asyncio.to_thread(self._find_patiently, name, transaction.decode())
                 if fault:
                     self._outcome.faults.append(f"{name}: {fault}: {transaction.decode()}")
         for name in self._names:
@@ -294,6 +293,13 @@ class Trial:
                 self._outcome.faults.append(f"{name}: does not stop when asked")
         final = [await asyncio.to_thread(self._read, name) for name in PEERS]
         self._outcome.findings.inconsistent += [each for read in final for each in read.inconsistent]
+
+    def _find_patiently(self, name: str, transaction: str) -> str:
+        """As `_find`, and again when the machine was halted meanwhile: then nobody answers in time."""
+        for _ in range(_TRIES - 1):
+            with suppress(Unavailable):
+                return self._find(name, transaction)
+        return self._find(name, transaction)
 
     def _find(self, name: str, transaction: str) -> str:
         """What is wrong with how a node answers about a transaction; empty when nothing is."""
@@ -346,15 +352,6 @@ def trial(
     return outcome
 
 
-def _write_down(outcomes: list[Outcome]) -> None:
-    """Put them into bench/out/crash.json, in the place of earlier ones on the same journal."""
-    file = Path(__file__).parents[1] / "bench" / "out" / "crash.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    known = {each["journal"]: each for each in (json.loads(file.read_text()) if file.exists() else [])}
-    known |= {outcome.journal: outcome.to_json() | {"at": moment(time.time())} for outcome in outcomes}
-    file.write_text(json.dumps(list(known.values()), indent=2) + "\n")
-
-
 def _make_databases(postgres: ThrowawayPostgres) -> None:
     import psycopg
 
@@ -393,7 +390,7 @@ def main() -> int:
         )
         for journal in journals
     ]
-    _write_down(outcomes)
+    write_down(outcomes)
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
 

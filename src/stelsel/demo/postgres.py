@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stelsel.base.errors import ConfigurationFault
+from stelsel.demo.patience import Patience
 
 _PROGRAMS = Path("/usr/lib/postgresql")
 _START_SECONDS = 30.0
@@ -90,9 +91,9 @@ class ThrowawayPostgres:
                 start_new_session=True,
                 **self._user,
             )
-        due = time.monotonic() + _START_SECONDS
+        patience = Patience(_START_SECONDS)
         while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > due:
+            if self.process.poll() is not None or patience.is_over():
                 raise ConfigurationFault(f"the PostgreSQL server does not start: {self.said()[-1000:]}")
             time.sleep(_POLL_SECONDS)
 
@@ -172,9 +173,12 @@ class ThrowawayPostgres:
             return
         children = _children(process.pid)
         os.kill(process.pid, number)
-        process.wait(_START_SECONDS)
-        due = time.monotonic() + _START_SECONDS
-        while any(_lives(child) for child in children) and time.monotonic() < due:
+        patience = Patience(_START_SECONDS)
+        while process.poll() is None or any(_lives(child) for child in children):
+            if patience.is_over():
+                process.kill()
+                process.wait()
+                return
             time.sleep(_POLL_SECONDS)
 
 
