@@ -15,7 +15,7 @@ from stelsel.demo.country import Country, Options
 @pytest.fixture(scope="session")
 def besieged() -> Iterator[Country]:
     folder = Path(tempfile.mkdtemp(prefix="siege-"))
-    country = Country.prepare(Options(people=300, folder=folder / "c"))
+    country = Country.prepare(Options(people=300, folder=folder / "c", bases=(9000, 11000, 13000, 15000)))
     country.start()
     try:
         country.settle()

@@ -32,6 +32,15 @@ def hold_ports(count: int) -> list[socket.socket]:
     return held
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens, and that no client is given: for what starts soon and does not start again."""
+    held = hold_ports(count)
+    found = [port_of(each) for each in held]
+    for each in held:
+        each.close()
+    return found
+
+
 def port_of(held: socket.socket) -> int:
     """The number of a held port."""
     return int(held.getsockname()[1])
