@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -126,8 +127,7 @@ class Country:
                 await peer.agreements.announce()
             yield self
         finally:
-            for peer in self.peers:
-                await peer.down()
+            await asyncio.gather(*(peer.down() for peer in self.peers))  # each lets its connections go in peace
 
 
 @pytest.fixture(scope="session")
