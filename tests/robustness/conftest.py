@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from stelsel.demo.country import Country, Options
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tests here use the folder crash
 
 
 @pytest.fixture(scope="session")
@@ -29,4 +32,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/robustness/" in str(item.path):
             item.add_marker(pytest.mark.country)
-            item.add_marker(pytest.mark.xdist_group("robustness"))
+            if "besieged" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group("besieged"))
