@@ -43,13 +43,6 @@ def external_data() -> Path:
     return _DATA
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes of tests, the tests of a file stay together: what they share is made once."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
     report = yield
