@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import re
 import resource
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,8 @@ from stelsel.base.settings import read_toml
 from stelsel.base.web import listen
 from stelsel.control.client import Control
 from stelsel.demo.authority import Authority
+from stelsel.demo.patience import Patience
+from stelsel.demo.ports import hold_ports, port_of
 from stelsel.demo.processes import answers
 from stelsel.running import run
 from stelsel.settings import NodeSettings
@@ -66,8 +68,8 @@ class Chain:
     @classmethod
     def make(cls, folder: Path, *, journals: dict[str, str] | None = None, prepare: str = "") -> Chain:
         """Write all files. `journals`: addresses of databases, by node; without one it keeps segments."""
-        authority, held = Authority(), hold_ports(_PORTS)
-        ports = {name: each.getsockname()[1] for name, each in held.items()}
+        authority, held = Authority(), hold_ports(len(_PORTS))
+        ports = {name: port_of(each) for name, each in zip(_PORTS, held, strict=True)}
         (folder / "anchors.pem").write_bytes(authority.root_pem)
         (folder / "group.toml").write_text(
             f'id = "crash"\nname = "Crash"\ntrust_anchors = "anchors.pem"\ndirectory_peer_id = "{PEERS[PROVIDER]}"\n'
@@ -75,7 +77,7 @@ class Chain:
         )
         for name, peer_id in PEERS.items():
             authority.issue(folder / name, peer_id, name)
-        chain = cls(folder, ports, TrustAnchors(authority.root_pem), journals or {}, prepare, tuple(held.values()))
+        chain = cls(folder, ports, TrustAnchors(authority.root_pem), journals or {}, prepare, tuple(held))
         chain.write_nodes(workers=0)
         return chain
 
@@ -92,7 +94,7 @@ class Chain:
 
     def start(self, nursery: Nursery, name: str) -> int:
         """Start one of the processes; its id. It may take a moment until it answers."""
-        log = self.folder / f"{name}.log"
+        log = self.log(name)
         if name == "service":
             return nursery.start(name, SERVICE, log, port=self.ports["service"], seen=str(self.seen))
         return nursery.start(name, NODE, log, file=str(self.folder / name / "node.toml"), prepare=self.prepare)
@@ -109,15 +111,24 @@ class Chain:
             provider.post(f"/agreements/{content_hash}/accept")
             _until(lambda found=content_hash: consumer.get(f"/agreements/{found}")["state"] == "valid")
 
-    def await_node(self, name: str) -> None:
-        """Return when a node answers its operator."""
+    def await_node(self, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Return when a node answers its operator; `meanwhile` is called again and again until then."""
+
+        def there() -> bool:
+            meanwhile()
+            return answers(socket) and bool(self.control(name).get("/about"))
+
         # Looked at first: a client that finds no socket there leaves its own end open.
         socket = f"unix:{self.folder / name / 'data' / 'control.sock'}"
-        _until(lambda: answers(socket) and self.control(name).get("/about"))
+        _until(there)
 
     def control(self, name: str) -> Control:
         """The operator's socket of a node."""
         return Control(self.folder / name / "data")
+
+    def log(self, name: str) -> Path:
+        """What the processes of this name said, one after another."""
+        return self.folder / f"{name}.log"
 
     def ledger(self, name: str) -> Path:
         """The folder of a node's ledger."""
@@ -140,25 +151,6 @@ def node(file: str, prepare: str) -> None:
 def service(port: int, seen: str) -> None:
     """The role of the service's process."""
     uvloop.run(_serve(port, seen))
-
-
-def hold_ports(names: tuple[str, ...]) -> dict[str, socket.socket]:
-    """A socket for each that is bound and does not listen: who sets SO_REUSEADDR can listen there, again and again.
-
-    Nobody else takes the port while a node is down. Below those that the kernel gives to clients.
-    """
-    chance = random.SystemRandom()
-    found: dict[str, socket.socket] = {}
-    while len(found) < len(names):
-        probe = socket.socket()
-        try:
-            probe.bind(("127.0.0.1", chance.randrange(18_000, 30_000)))
-        except OSError:
-            probe.close()
-            continue
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found[names[len(found)]] = probe
-    return found
 
 
 def more_files() -> None:
@@ -188,14 +180,14 @@ def _node(name: str, ports: dict[str, int], journal: str, workers: int) -> str:
 
 
 def _until(holds: Any, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
+    patience = Patience(seconds)
     while True:
         try:
             if holds():
                 return
         except Fault:
             pass
-        if time.monotonic() > deadline:
+        if patience.is_over():
             raise TimeoutError("a node did not get there in time; see its log")
         time.sleep(0.02)
 

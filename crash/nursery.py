@@ -24,6 +24,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from stelsel.demo.patience import Patience
+
 Json = dict[str, Any]
 
 _PR_SET_PDEATHSIG = 1
@@ -48,8 +50,11 @@ class Nursery:
         self._lock = threading.Lock()
 
     def start(self, name: str, role: str, log: Path, **arguments: Any) -> int:
-        """Start a process under a name; its process id."""
-        return int(self._ask(do="start", name=name, role=role, log=str(log), arguments=arguments)["pid"])
+        """Start a process under a name that no living process has; its process id."""
+        answer = self._ask(do="start", name=name, role=role, log=str(log), arguments=arguments)
+        if "pid" not in answer:
+            raise RuntimeError(f"{name} was started while it lives")  # else nobody would kill the first one any more
+        return int(answer["pid"])
 
     def kill(self, name: str) -> bool:
         """kill -9, and wait until it is gone; whether it was still alive."""
@@ -99,6 +104,9 @@ class _Server:
             os.waitpid(pid, 0)
 
     def _start(self, told: Json) -> Json:
+        self._reap()
+        if told["name"] in self._pids:
+            return {}
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -114,8 +122,8 @@ class _Server:
         pid = self._pids.get(name)
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + _PATIENCE
-            while time.monotonic() < deadline and name in self._pids:
+            patience = Patience(_PATIENCE)
+            while name in self._pids and not patience.is_over():
                 self._reap()
                 time.sleep(0.01)
         return {"alive": not self._end(name, signal.SIGKILL)}

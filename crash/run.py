@@ -20,24 +20,24 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
 
 from crash import check
 from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain, more_files
+from crash.keeper import Keeper
 from crash.load import Load, Watcher
 from crash.nursery import Nursery
-from stelsel.base.clock import moment
-from stelsel.base.errors import Fault
+from crash.outcome import MOST_SHOWN, POSTGRES, SEGMENTS, Outcome, write_down
+from stelsel.base.errors import Fault, Unavailable
+from stelsel.demo.patience import Patience
 from stelsel.demo.postgres import ThrowawayPostgres, programs
 from stelsel.ledger.journal import Journal
 from stelsel.ledger.keys import load_key, public_bytes
 from stelsel.ledger.receipts import verify as verify_receipt
 from stelsel.ledger.segments import SegmentJournal
 
-SEGMENTS, POSTGRES = "segments", "postgres"
 VICTIMS = {PROVIDER: 8, CONSUMER: 8, "service": 3, "both nodes": 1}
 """What is killed, and how often against the others."""
 WORKER = "a worker"
@@ -47,65 +47,12 @@ _NO_DATABASE = "the ledger's database cannot be used"
 """A node that starts while its database is away ends, saying so: whoever supervises it starts it again."""
 _WORKERS_TROUBLE = ("cannot listen on", "a worker did not start")
 """So does one that starts while workers of a killed one still have its port, or of which a worker is killed then."""
-_MOST_SHOWN = 20
+_NO_RECOVERY = "startup process"
+"""So does PostgreSQL itself when the process that recovers its data is killed."""
 _STALL = 30.0
 """Seconds without an answer after which the chain counts as broken."""
 _SAMPLE = 8
-
-
-@dataclass
-class Outcome:
-    """What a trial came to."""
-
-    journal: str
-    seed: int
-    kills: dict[str, int] = field(default_factory=dict)
-    started_again: int = 0
-    """Starts that were tried again: the database was not there yet, or workers of a killed node still had its port."""
-    answered: int = 0
-    broken: int = 0
-    seconds: float = 0.0
-    records: int = 0
-    checkpoints: int = 0
-    findings: check.Findings = field(default_factory=check.Findings)
-    faults: list[str] = field(default_factory=list)
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings.any and not self.faults
-
-    def line(self) -> str:
-        """The line of figures."""
-        found, consistent = self.findings, self.checkpoints - len(self.findings.inconsistent)
-        return (
-            f"{self.journal}: {sum(self.kills.values()):,} kills, {self.answered:,} answered requests, "
-            f"{len(found.lost)} lost, {len(found.doubled)} doubled, {len(found.unrecorded)} unrecorded, "
-            f"{consistent:,} checkpoints consistent"
-        )
-
-    def to_json(self) -> dict[str, object]:
-        """For bench/out/crash.json."""
-        found = self.findings
-        return {
-            "journal": self.journal,
-            "seed": self.seed,
-            "kills": sum(self.kills.values()),
-            "kills_of": self.kills,
-            "started_again": self.started_again,
-            "seconds": round(self.seconds, 1),
-            "answered_requests": self.answered,
-            "broken_requests": self.broken,
-            "records": self.records,
-            "lost": len(found.lost),
-            "doubled": len(found.doubled),
-            "unrecorded": len(found.unrecorded),
-            "misnumbered": len(found.misnumbered),
-            "repeated_gets": found.repeated_looks,
-            "checkpoints": self.checkpoints,
-            "checkpoints_inconsistent": len(found.inconsistent),
-            "faults": self.faults[:_MOST_SHOWN],
-        }
+_TRIES = 3
 
 
 class _Stalled(Exception):
@@ -142,7 +89,7 @@ class Trial:
         self._workers = workers
         self._between = between
         self._victims = VICTIMS
-        self._pids: dict[str, int] = {}
+        self._database_again = 0
         self._load = Load(self._chain.ports["outway"], self._chance)
         self._watchers = {
             name: Watcher(self._chain.ports[f"{name}-web"], self._chain.anchors, self._chance) for name in PEERS
@@ -153,12 +100,15 @@ class Trial:
         """Kill so often; look at everything after every `check_every` kills, and at the end."""
         roles = (NODE, SERVICE, *filter(None, [self._prepare]))
         self._nursery = await asyncio.to_thread(Nursery, roles)
+        self._keeper = Keeper(self._chain, self._nursery)
+        self._keeper.faults = self._outcome.faults
+        self._turn(0)
         began = time.monotonic()
         try:
             await self._bring_up()
             await asyncio.to_thread(self._chain.agree)
             rounds = 0
-            while (done := sum(self._outcome.kills.values())) < kills and self._outcome.good:
+            while (done := self._outcome.killed) < kills and self._outcome.good:
                 await self._round(min(check_every, kills - done))
                 rounds += 1
                 self._turn(rounds)
@@ -166,6 +116,9 @@ class Trial:
             self._outcome.seconds = time.monotonic() - began
             if self._outcome.good:
                 await self._question()
+        except (Fault, TimeoutError) as error:
+            self._outcome.faults.append(f"the trial cannot go on: {error}")
+            self._say(self._outcome.line())
         finally:
             await asyncio.to_thread(self._nursery.close)
             self._chain.close()
@@ -176,22 +129,36 @@ class Trial:
         workers = self._workers if rounds % 4 == 1 else 0
         self._chain.write_nodes(workers)
         self._victims = WORKERS_VICTIMS if workers else VICTIMS
-
-    def _start(self, name: str) -> None:
-        self._pids[name] = self._chain.start(self._nursery, name)
+        lately = workers or (self._workers if rounds % 4 == 2 else 0)  # those of a killed node may live a moment longer
+        self._keeper.excuses = (
+            *([_NO_DATABASE] if self._postgres is not None else []),
+            *(_WORKERS_TROUBLE if lately else []),
+        )
 
     async def _bring_up(self) -> None:
         for name in self._names:
-            self._start(name)
+            self._keeper.start(name)
         for name in PEERS:
-            await asyncio.to_thread(self._chain.await_node, name)
+            await asyncio.to_thread(self._chain.await_node, name, self._tend)
+
+    def _tend(self) -> None:
+        """Start again what ended by itself: the nodes, the service, PostgreSQL."""
+        self._keeper.tend()
+        postgres = self._postgres
+        if postgres is not None and postgres.ended_by_itself:
+            said = postgres.said()
+            if _NO_RECOVERY not in said:
+                self._outcome.faults.append(f"PostgreSQL ended by itself: {said[-300:]}")
+            self._database_again += 1
+            postgres.start()
 
     async def _round(self, kills: int) -> None:
         """Load and kills; then everything is dead."""
         watching = [asyncio.create_task(watcher.watch()) for watcher in self._watchers.values()]
         self._load.start()
         try:
-            for _ in range(kills):
+            due = self._outcome.killed + kills
+            while self._outcome.killed < due and not self._outcome.faults:
                 await self._wait_for_traffic()
                 await self._strike()
         except _Stalled:
@@ -199,63 +166,65 @@ class Trial:
             for name in PEERS:
                 self._outcome.faults.append(f"{name}: {await asyncio.to_thread(self._state, name)}")
         finally:
-            for name in self._names:  # the load goes on until the last moment
-                await asyncio.to_thread(self._nursery.kill, name)
+            await asyncio.to_thread(self._keeper.kill, *self._names)  # the load goes on until the last moment
             if self._postgres is not None:
                 await asyncio.to_thread(self._postgres.kill)
             await self._load.stop()
             for task in watching:
                 task.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
-        self._see_what_ended()
 
     async def _wait_for_traffic(self) -> None:
         """Mostly until requests are being answered again; now and then a process is killed while it starts."""
         if self._chance.random() < 0.15:
             await asyncio.sleep(self._chance.uniform(0, 0.15))
             return
-        load, waited, look = self._load, 0.0, 0.0
+        load, patience, look = self._load, Patience(_STALL), 0.0
         wanted = len(load.answered) + self._chance.randrange(1, self._between)
         while len(load.answered) < wanted:
-            before = time.monotonic()
             await asyncio.sleep(0.002)
-            waited += min(time.monotonic() - before, 1.0)  # a chain does not stall because the machine was halted
-            if waited > look:
-                self._see_what_ended()
-                look = waited + 0.05
-            if waited > _STALL:
+            if time.monotonic() > look:
+                await asyncio.to_thread(self._tend)
+                look = time.monotonic() + 0.05
+            if patience.is_over():
                 raise _Stalled
         await asyncio.sleep(self._chance.uniform(0, 0.01))
 
     async def _strike(self) -> None:
         victims = self._victims | (DATABASE_VICTIMS if self._postgres is not None else {})
         victim = self._chance.choices(list(victims), list(victims.values()))[0]
-        self._outcome.kills[victim] = self._outcome.kills.get(victim, 0) + 1
+        struck = await asyncio.to_thread(self._kill, victim)
+        if struck:  # it may have ended by itself just before
+            self._outcome.kills[victim] = self._outcome.kills.get(victim, 0) + 1
+
+    def _kill(self, victim: str) -> bool:
+        """Kill it and have it started again; whether it was still alive."""
         if victim == WORKER:
-            self._strike_child(self._pids[self._chance.choice(list(PEERS))])
-            return
+            return self._strike_child(self._keeper.pids.get(self._chance.choice(list(PEERS)), 0))
         if victim in DATABASE_VICTIMS and self._postgres is not None:
-            await asyncio.to_thread(self._strike_database, self._postgres, whole=victim == "postgres")
-            return
+            return self._strike_database(self._postgres, whole=victim == "postgres")
         names = tuple(PEERS) if victim == "both nodes" else (victim,)
+        alive = self._keeper.kill(*names)
         for name in names:
-            await asyncio.to_thread(self._nursery.kill, name)
-        self._see_what_ended()
-        for name in names:
-            self._start(name)
+            self._keeper.start(name)
+        return alive
 
-    def _strike_database(self, postgres: ThrowawayPostgres, *, whole: bool) -> None:
+    def _strike_database(self, postgres: ThrowawayPostgres, *, whole: bool) -> bool:
         """Kill the whole server and start it again, or one of its processes: then it ends all others itself."""
-        if whole:
-            postgres.kill()
-            postgres.start()
-        else:
-            self._strike_child(postgres.process.pid if postgres.process is not None else 0)
+        if postgres.process is None or postgres.ended_by_itself:
+            return False  # `_tend` starts it again
+        if not whole:
+            return self._strike_child(postgres.process.pid)
+        postgres.kill()
+        postgres.start()
+        return True
 
-    def _strike_child(self, parent: int) -> None:
+    def _strike_child(self, parent: int) -> bool:
         """Kill one of the processes that this one started: it must replace it, or come to terms with it."""
         with suppress(OSError, IndexError):  # it ended meanwhile
             os.kill(self._chance.choice(_children(parent)), signal.SIGKILL)
+            return True
+        return False
 
     def _state(self, name: str) -> str:
         """What a node says of itself."""
@@ -265,18 +234,6 @@ class Trial:
             return fault.detail
         return json.dumps({part: about.get(part) for part in ("process", "workers", "ledger")})
 
-    def _see_what_ended(self) -> None:
-        """A process that ended by itself could not live with what a kill left behind."""
-        excuses = [_NO_DATABASE] if self._postgres is not None else []
-        excuses += _WORKERS_TROUBLE if self._victims is WORKERS_VICTIMS else ()
-        for name, status in self._nursery.ended().items():
-            words = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
-            if any(excuse in line for excuse in excuses for line in words[-3:]):
-                self._outcome.started_again += 1
-            else:
-                self._outcome.faults.append(f"{name} ended by itself ({status}): {words[-1] if words else ''}")
-            self._start(name)
-
     async def _examine(self) -> None:
         outcome = self._outcome
         if self._postgres is not None:
@@ -285,6 +242,7 @@ class Trial:
         seen = check.seen_by_service(self._chain.seen)
         outcome.findings = check.compare(self._load.answered, consumer, provider, seen)
         outcome.answered, outcome.broken = len(self._load.answered), self._load.refused
+        outcome.started_again = self._keeper.started_again + self._database_again
         outcome.records = consumer.size + provider.size
         outcome.checkpoints = sum(watcher.fetched for watcher in self._watchers.values())
         if check.MISSING_ID in seen:
@@ -321,14 +279,14 @@ class Trial:
         """Ask the living nodes: what they answer must be what their journals hold."""
         for name in PEERS:
             before = len(self._watchers[name].checkpoints)
-            if not await self._watchers[name].look():
+            if not any([await self._watchers[name].look() for _ in range(_TRIES)]):
                 self._outcome.faults.append(f"{name}: gives no checkpoint after the last start")
             elif len(self._watchers[name].checkpoints) < before:
                 self._outcome.faults.append(f"{name}: its checkpoint vanished")
         answered = list(self._load.answered)
         for transaction in self._chance.sample(answered, min(_SAMPLE, len(answered))):
             for name in PEERS:
-                fault = await asyncio.to_thread(self._find, name, transaction.decode())
+                fault = await asyncio.to_thread(self._find_patiently, name, transaction.decode())
                 if fault:
                     self._outcome.faults.append(f"{name}: {fault}: {transaction.decode()}")
         for name in self._names:
@@ -336,6 +294,13 @@ class Trial:
                 self._outcome.faults.append(f"{name}: does not stop when asked")
         final = [await asyncio.to_thread(self._read, name) for name in PEERS]
         self._outcome.findings.inconsistent += [each for read in final for each in read.inconsistent]
+
+    def _find_patiently(self, name: str, transaction: str) -> str:
+        """As `_find`, and again when the machine was halted meanwhile: then nobody answers in time."""
+        for _ in range(_TRIES - 1):
+            with suppress(Unavailable):
+                return self._find(name, transaction)
+        return self._find(name, transaction)
 
     def _find(self, name: str, transaction: str) -> str:
         """What is wrong with how a node answers about a transaction; empty when nothing is."""
@@ -381,20 +346,11 @@ def trial(
         say(f"seed {seed}; files and logs are in {folder}")
         found = outcome.findings
         for title in ("lost", "doubled", "unrecorded", "inconsistent", "misnumbered"):
-            for text in getattr(found, title)[:_MOST_SHOWN]:
+            for text in getattr(found, title)[:MOST_SHOWN]:
                 say(f"  {title}: {text}")
-        for text in outcome.faults[:_MOST_SHOWN]:
+        for text in outcome.faults[:MOST_SHOWN]:
             say(f"  {text}")
     return outcome
-
-
-def _write_down(outcomes: list[Outcome]) -> None:
-    """Put them into bench/out/crash.json, in the place of earlier ones on the same journal."""
-    file = Path(__file__).parents[1] / "bench" / "out" / "crash.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    known = {each["journal"]: each for each in (json.loads(file.read_text()) if file.exists() else [])}
-    known |= {outcome.journal: outcome.to_json() | {"at": moment(time.time())} for outcome in outcomes}
-    file.write_text(json.dumps(list(known.values()), indent=2) + "\n")
 
 
 def _make_databases(postgres: ThrowawayPostgres) -> None:
@@ -435,7 +391,7 @@ def main() -> int:
         )
         for journal in journals
     ]
-    _write_down(outcomes)
+    write_down(outcomes)
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
 

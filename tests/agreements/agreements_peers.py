@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from stelsel.base.clock import Clock, SystemClock
 from stelsel.base.database import Database
 from stelsel.base.web import application, listen, serving
 from stelsel.demo.authority import Authority
+from stelsel.demo.ports import free_ports
 
 DIRECTORY = "00000099000000001000"
 PROVIDER = "00000099000000002000"
@@ -31,12 +32,6 @@ CONSUMER = "00000099000000003000"
 OTHER = "00000099000000004000"
 
 Middleware = Callable[[Any], Any]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -132,8 +127,7 @@ class Country:
                 await peer.agreements.announce()
             yield self
         finally:
-            for peer in self.peers:
-                await peer.down()
+            await asyncio.gather(*(peer.down() for peer in self.peers))  # each lets its connections go in peace
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +138,7 @@ def keypairs(new_keypair: Callable[..., KeyPair]) -> dict[str, KeyPair]:
 
 @pytest.fixture
 def group(tmp_path: Path, authority: Authority) -> Group:
-    return make_group(tmp_path, authority, free_port())
+    return make_group(tmp_path, authority, free_ports(1)[0])
 
 
 def make_group(folder: Path, authority: Authority, port: int) -> Group:
@@ -169,9 +163,9 @@ def country(tmp_path: Path, keypairs: dict[str, KeyPair], anchors: TrustAnchors,
 
     return Country(
         directory=make(DIRECTORY, int(group.directory_address.rpartition(":")[2])),
-        provider=make(PROVIDER, free_port(), ("personen",)),
-        consumer=make(CONSUMER, free_port()),
-        other=make(OTHER, free_port()),
+        provider=make(PROVIDER, free_ports(1)[0], ("personen",)),
+        consumer=make(CONSUMER, free_ports(1)[0]),
+        other=make(OTHER, free_ports(1)[0]),
     )
 
 

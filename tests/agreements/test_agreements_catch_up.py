@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agreements_peers import CONSUMER, OTHER, PROVIDER, Country, Peer, free_port
+from agreements_peers import CONSUMER, OTHER, PROVIDER, Country, Peer
 from structlog.testing import capture_logs
 from test_agreements_api import Stranger
 from test_agreements_country import agree, state_of, until
@@ -25,6 +25,7 @@ from stelsel.base.canonical import canonical
 from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import SetClock
 from stelsel.base.jose import Signer
+from stelsel.demo.ports import free_ports
 
 
 def lose_disk(peer: Peer) -> None:
@@ -263,7 +264,7 @@ def test_a_peer_that_moved_tells_its_counterparties_and_the_directory(country: C
             directory, provider = country.directory.agreements, country.provider.agreements
             await agree(country, terms)
             await country.consumer.down()
-            country.consumer.port = free_port()
+            country.consumer.port = free_ports(1)[0]
             consumer = await country.consumer.up()
             await consumer.announce()
             for each in (provider, directory):

@@ -11,12 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
-from agreements_peers import CONSUMER, PROVIDER, free_port
+from agreements_peers import CONSUMER, PROVIDER
 
 from stelsel.base.certificates import KeyPair
 from stelsel.base.errors import ConfigurationFault
 from stelsel.base.settings import read_toml
 from stelsel.demo.authority import Authority
+from stelsel.demo.ports import free_ports
 from stelsel.node import Node
 from stelsel.settings import NodeSettings
 
@@ -29,7 +30,7 @@ def folder() -> Iterator[Path]:
 
 
 def node_of(folder: Path, authority: Authority, group_lines: str, node_lines: str = "") -> Node:
-    port = free_port()
+    port = free_ports(1)[0]
     (folder / "anchors.pem").write_bytes(authority.root_pem)
     (folder / "list.pem").write_bytes(authority.revocation_list())
     authority.issue(folder, PROVIDER, "Bevolkingsregister")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from agreements_peers import CONSUMER, PROVIDER, Country, free_port
+from agreements_peers import CONSUMER, PROVIDER, Country
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +22,7 @@ from stelsel.base.certificates import KeyPair
 from stelsel.base.errors import Unauthenticated
 from stelsel.base.web import application, listen, serving
 from stelsel.demo.authority import Authority
+from stelsel.demo.ports import free_ports
 
 Files = tuple[Path, Path]
 _HOUR = timedelta(hours=1)
@@ -131,7 +132,7 @@ def test_a_manager_whose_certificate_does_not_hold_is_told_nothing(
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(*files)
         client = country.consumer.keypair.client_context(country.consumer.anchors)
-        port = free_port()
+        port = free_ports(1)[0]
         listener = listen(f"127.0.0.1:{port}")
         app = application([Route("/v1/peer", manager)])
         try:

@@ -19,7 +19,7 @@ from typing import Any, Self
 import pytest
 import requests
 import schemathesis
-from agreements_peers import CONSUMER, DIRECTORY, OTHER, PROVIDER, free_port, make_group
+from agreements_peers import CONSUMER, DIRECTORY, OTHER, PROVIDER, make_group
 from fsc_openapi import LOGGING, MANAGER, corrected
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -48,6 +48,7 @@ from stelsel.base.ids import new_span_id, new_trace_id, uuid7
 from stelsel.base.jose import Signer
 from stelsel.base.web import application, listen, serving
 from stelsel.demo.authority import Authority
+from stelsel.demo.ports import free_ports
 from stelsel.ledger.api import routes as ledger_routes
 from stelsel.ledger.record import Record
 from stelsel.ledger.service import Ledger
@@ -100,7 +101,7 @@ class Manager:
         self.keypairs = keypairs
         self.anchors = anchors
         self.terms = terms
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.group = make_group(folder, authority, self.port).model_copy(update={"directory_peer_id": PROVIDER})
         self._ready = threading.Event()
         self._stopping: Callable[[], None] = lambda: None

@@ -17,7 +17,8 @@ from stelsel.demo.scenario.play import Story
 @pytest.fixture(scope="session")
 def country() -> Iterator[Country]:
     folder = Path(tempfile.mkdtemp(prefix="country-"))
-    country = Country.prepare(Options(people=400, folder=folder / "c"))
+    # Other ports than those of other countries that tests start: another process may be starting one now.
+    country = Country.prepare(Options(people=400, folder=folder / "c", bases=(8000, 10000, 12000, 14000)))
     try:
         country.start()
         country.settle()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from stelsel.demo.country import temporary_folder
+from stelsel.demo.ports import free_ports
 from stelsel.demo.processes import Process
 from stelsel.steering.checks.fsc import prepare
 from stelsel.steering.checks.fsc.identities import PEERS
@@ -66,16 +66,6 @@ seconds = 20
 def check(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stelsel", "check", "fsc", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-
-
-def free_ports(count: int) -> list[int]:
-    taken = [socket.socket() for _ in range(count)]
-    for one in taken:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in taken]
-    for one in taken:
-        one.close()
-    return ports
 
 
 @pytest.fixture

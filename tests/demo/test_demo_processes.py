@@ -14,15 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from stelsel.base.web import listen
+from stelsel.demo.patience import Patience
 from stelsel.demo.population_register.store import build, notable_people
+from stelsel.demo.ports import free_ports, hold_ports, port_of
 
 pytestmark = pytest.mark.country
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
@@ -50,7 +47,7 @@ def _stop(process: subprocess.Popen[str], number: signal.Signals) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_register_answers_and_stops_cleanly_without_a_word_about_people(tmp_path: Path, number: signal.Signals):
-    path, port = tmp_path / "people.sqlite", _free_port()
+    path, port = tmp_path / "people.sqlite", free_ports(1)[0]
     build(path, count=1000)
     resident = notable_people(path, 1)[0]
     process = _start("stelsel.demo.population_register", "--database", str(path), "--listen", f"127.0.0.1:{port}")
@@ -70,7 +67,7 @@ def test_the_register_answers_and_stops_cleanly_without_a_word_about_people(tmp_
 
 
 def test_a_mistake_is_logged_without_a_word_about_people(tmp_path: Path):
-    path, port = tmp_path / "people.sqlite", _free_port()
+    path, port = tmp_path / "people.sqlite", free_ports(1)[0]
     build(path, count=1000)
     resident = notable_people(path, 1)[0]
     process = _start("stelsel.demo.population_register", "--database", str(path), "--listen", f"127.0.0.1:{port}")
@@ -95,7 +92,7 @@ def test_a_mistake_is_logged_without_a_word_about_people(tmp_path: Path):
 
 
 def test_the_application_starts_and_stops(tmp_path: Path):
-    port = _free_port()
+    port = free_ports(1)[0]
     process = _start("stelsel.demo.parking", "--listen", f"127.0.0.1:{port}", "--outway", "http://127.0.0.1:1")
     try:
         _wait(port, process)
@@ -125,3 +122,34 @@ def test_what_cannot_start_says_why_in_one_line(tmp_path: Path):
             assert process.returncode == 2
             assert words in errors
             assert errors.count("\n") == 1
+
+
+def test_time_in_which_the_machine_was_halted_wears_out_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    patience = Patience(3)
+    clock[0] += 3600
+    assert not patience.is_over()
+    clock[0] += 0.9
+    assert not patience.is_over()
+    for _ in range(2):
+        clock[0] += 0.9
+        over = patience.is_over()
+    assert over
+
+
+def test_a_held_port_is_for_who_may_listen_there_again_and_again_and_for_nobody_else() -> None:
+    (held,) = hold_ports(1)
+    address = f"127.0.0.1:{port_of(held)}"
+    with held:
+        for _ in range(3):
+            listen(address).close()
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port_of(held)))
+
+
+def test_free_ports_differ_and_can_be_listened_on() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    for port in ports:
+        listen(f"127.0.0.1:{port}").close()

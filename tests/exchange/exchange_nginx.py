@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from exchange_world import Seen, read_chunked
 
+from stelsel.demo.ports import free_ports
+
 _CONFIGURATION = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log error;
 events {{ worker_connections 512; }}
@@ -51,9 +53,7 @@ class Nginx:
 
     async def start(self, behind: int) -> str:
         """Start before the service at port `behind`; gives the endpoint."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_ports(1)[0]
         configuration = self.folder / "nginx.conf"
         configuration.write_text(_CONFIGURATION.format(folder=self.folder, port=self.port, behind=behind))
         program = shutil.which("nginx") or "/usr/sbin/nginx"

@@ -20,6 +20,7 @@ from exchange_world import MUNICIPALITY, REGISTER
 from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.control.client import Control
 from stelsel.demo.authority import Authority
+from stelsel.demo.ports import free_ports
 from stelsel.demo.processes import Process
 from stelsel.exchange.identifiers import new_transaction_id
 
@@ -82,16 +83,6 @@ class _Handler(socketserver.StreamRequestHandler):
                 if b"/slow" in line:
                     time.sleep(1.0)
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-
-def free_ports(count: int) -> list[int]:
-    taken = [socket.socket() for _ in range(count)]
-    for one in taken:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in taken]
-    for one in taken:
-        one.close()
-    return ports
 
 
 def until(condition: Callable[[], Any], seconds: float = 15) -> float:

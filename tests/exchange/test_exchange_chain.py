@@ -437,7 +437,7 @@ def test_a_question_about_people_that_is_too_large_is_refused_and_recorded(play:
         (plain_answer(json.dumps({"personen": [{"naam": "x", "adres": "y"}]}).encode()), "oversupplied", ("adres",)),
         (plain_answer(b"not json"), "unreadable-answer", ()),
         (
-            plain_answer(gzip.compress(ANSWER), headers="Content-Encoding: gzip\r\n"),
+            plain_answer(gzip.compress(ANSWER, mtime=0), headers="Content-Encoding: gzip\r\n"),
             "unreadable-answer",
             (),
         ),

@@ -316,7 +316,7 @@ def test_who_has_no_token_of_its_own_cannot_fill_a_residents_list(
         (SUZANNE, "", "oversupplied"),
         (b'{"data": [{"personen": {"naam": "Suzanne"}}]}', "", "oversupplied"),
         (SUZANNE[:-1] + b', "personen": []}', "", "unreadable-answer"),
-        (gzip.compress(SUZANNE), "Content-Encoding: gzip\r\n", "unreadable-answer"),
+        (gzip.compress(SUZANNE, mtime=0), "Content-Encoding: gzip\r\n", "unreadable-answer"),
         (b'"Suzanne', "Content-Type: application/problem+json\r\n", "unreadable-answer"),
     ],
 )

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import psycopg
@@ -244,15 +245,17 @@ def trouble(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     elif request.param == "hanging journal":
         yield HangingJournal(tmp_path / "ledger", monkeypatch)
     elif request.param == "database full":
-        with small_filesystem(tmp_path / "small", "-t", "tmpfs", "-o", "size=80m,mode=755") as small:
+        with (
+            TemporaryDirectory(prefix="small-") as parent,  # short: a unix socket has a short name
+            small_filesystem(Path(parent, "small"), "-t", "tmpfs", "-o", "size=80m,mode=755") as small,
+        ):
             if small is None:
                 yield DatabaseKilled(
                     tmp_path / "ledger", request.getfixturevalue("server"), request.getfixturevalue("new_database")()
                 )
                 return
             request.getfixturevalue("postgres_server")  # says so when there is none
-            for folder in (tmp_path, *tmp_path.parents[:2]):
-                folder.chmod(0o711)  # the server is another user, and must come through
+            Path(parent).chmod(0o711)  # the server is another user, and must come through
             settings = {"min_wal_size": "32MB", "max_wal_size": "32MB", "wal_keep_size": "0", "shared_buffers": "2MB"}
             with ThrowawayPostgres(small, **settings) as server:
                 yield DatabaseFull(tmp_path / "ledger", server, server.url())

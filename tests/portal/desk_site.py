@@ -24,7 +24,6 @@ from portal_site import (
     _persons,
     _settings,
     _until,
-    free_ports,
     hidden,
 )
 from starlette.routing import Route
@@ -35,6 +34,7 @@ from stelsel.agreements.terms import LegalBasis, ProcessingActivity, Terms
 from stelsel.base.web import application, listen, serving
 from stelsel.demo.authority import Authority
 from stelsel.demo.cast import GEMEENTE, PARKING_TERMS, REGIE, REGISTER, Actor
+from stelsel.demo.ports import free_ports
 from stelsel.node import Node
 from stelsel.opendata.schema import Schema
 from stelsel.opendata.settings import OpenDataSettings, Publisher

@@ -6,7 +6,6 @@ import asyncio
 import html
 import json
 import re
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -28,6 +27,7 @@ from stelsel.base.errors import NotFound
 from stelsel.base.web import application, listen, serving
 from stelsel.demo.authority import Authority
 from stelsel.demo.cast import GEMEENTE, INSIGHT_TERMS, PARKING_TERMS, REGIE, REGISTER, Actor
+from stelsel.demo.ports import free_ports
 from stelsel.exchange.settings import InwaySettings, OutwaySettings
 from stelsel.identity.settings import ClientSettings, IdentitySettings
 from stelsel.node import Node
@@ -134,18 +134,6 @@ def receipt_forms(page: httpx.Response) -> list[dict[str, str]]:
     """The forms on a page that give a receipt."""
     forms = re.findall(r'<form method="post" action="/mijn-gegevens/bewijs".*?</form>', page.text, re.DOTALL)
     return [dict(re.findall(r'name="(\w+)" value="([^"]*)"', form)) for form in forms]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody uses now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -14,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain
-from crash.load import Load
+from crash.chain import CONSUMER, PEERS, PROVIDER, Chain
 from crash.nursery import Nursery
+from crash_chain import running, traffic
 
 from stelsel.ledger.segments import SegmentJournal
 
@@ -30,35 +25,14 @@ SETTINGS = "[reconciliation]\nsettle = 0\ninterval = 0\n"
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[tuple[Chain, Nursery]]:
     """Two nodes and a service that run, with some traffic behind them."""
-    chain = Chain.make(tmp_path)
+    with running(tmp_path, _compare_when_told) as found:
+        yield found
+
+
+def _compare_when_told(chain: Chain) -> None:
     for name in PEERS:
-        with (tmp_path / name / "node.toml").open("a") as file:
+        with (chain.folder / name / "node.toml").open("a") as file:
             file.write(SETTINGS)
-    nursery = Nursery((NODE, SERVICE))
-    try:
-        for name in ("service", *PEERS):
-            chain.start(nursery, name)
-        for name in PEERS:
-            chain.await_node(name)
-        chain.agree()
-        yield chain, nursery
-    finally:
-        nursery.close()
-        chain.close()
-
-
-def _traffic(chain: Chain, wanted: int) -> list[str]:
-    """Some answered requests; their transaction ids."""
-    load = Load(chain.ports["outway"], random.Random(5))
-
-    async def run() -> None:
-        load.start()
-        while len(load.answered) < wanted:
-            await asyncio.sleep(0.01)
-        await load.stop()
-
-    asyncio.run(run())
-    return sorted(each.decode() for each in load.answered)
 
 
 def _strike_out(chain: Chain, nursery: Nursery, name: str, transactions: set[str]) -> None:
@@ -95,7 +69,7 @@ def _reconcile(chain: Chain, name: str) -> tuple[int, dict[str, Any]]:
 @pytest.mark.timeout(300)
 def test_records_that_one_side_struck_out_are_found_by_the_other(chain: tuple[Chain, Nursery]) -> None:
     country, nursery = chain
-    answered = _traffic(country, 300)
+    answered = traffic(country, 300)
     time.sleep(0.5)
     for name in PEERS:
         code, found = _reconcile(country, name)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
 import subprocess
 import sys
 import time
@@ -13,41 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from crash.chain import NODE, PEERS, PROVIDER, SERVICE, Chain
-from crash.load import Load
-from crash.nursery import Nursery
+from crash.chain import PROVIDER, Chain
+from crash_chain import running, traffic
 
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
     """Two nodes and a service that run."""
-    chain = Chain.make(tmp_path)
-    nursery = Nursery((NODE, SERVICE))
-    try:
-        for name in ("service", *PEERS):
-            chain.start(nursery, name)
-        for name in PEERS:
-            chain.await_node(name)
-        chain.agree()
+    with running(tmp_path) as (chain, _):
         yield chain
-    finally:
-        nursery.close()
-        chain.close()
-
-
-def _traffic(chain: Chain, wanted: int) -> None:
-    load = Load(chain.ports["outway"], random.Random(5))
-
-    async def run() -> None:
-        load.start()
-        while len(load.answered) < wanted:
-            await asyncio.sleep(0.01)
-        await load.stop()
-
-    asyncio.run(run())
 
 
 def _run(chain: Chain, *words: str) -> Any:
@@ -59,7 +31,7 @@ def _run(chain: Chain, *words: str) -> Any:
 
 @pytest.mark.timeout(200)
 def test_what_is_old_is_erased_from_a_running_node(chain: Chain) -> None:
-    _traffic(chain, 100)
+    traffic(chain, 100)
     time.sleep(0.1)
     due = _run(chain, "prune", "--before", "0h", "--dry-run", "--json")
     assert due["records"] >= 100
@@ -68,7 +40,7 @@ def test_what_is_old_is_erased_from_a_running_node(chain: Chain) -> None:
     assert erased["records"] >= due["records"]
     assert erased["segments"] == 1
     assert _run(chain, "--json") == []
-    _traffic(chain, 20)
+    traffic(chain, 20)
     assert len(_run(chain, "--json")) >= 20
     status = _run(chain, "status", "--json")
     assert status["keep_days"] == 7305

@@ -7,9 +7,7 @@ before the request left for the service (provider) or its answer for the client 
 
 from __future__ import annotations
 
-import asyncio
 import os
-import random
 import re
 import shutil
 import signal
@@ -20,12 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain
-from crash.load import Load
 from crash.nursery import Nursery
+from crash_chain import traffic
 
 CALLS = "write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fdatasync,fsync"
 _LINE = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?:\(\d+<([^>]*)>| resumed>)(.*)")
@@ -115,16 +110,7 @@ def test_no_request_and_no_answer_leaves_before_its_record_was_synced(
     watched: tuple[Chain, dict[str, Path]],
 ) -> None:
     chain, seen = watched
-    load = Load(chain.ports["outway"], random.Random(3))
-
-    async def ask() -> None:
-        load.start()
-        while len(load.answered) < 200:
-            await asyncio.sleep(0.01)
-        await load.stop()
-
-    asyncio.run(ask())
-    answered = {each.decode() for each in load.answered}
+    answered = set(traffic(chain, 200))
     for name in (PROVIDER, CONSUMER):
         with seen[name].open(errors="replace") as lines:
             order = read_order(lines)

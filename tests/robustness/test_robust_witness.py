@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -14,44 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from crash.chain import CONSUMER, NODE, PEERS, PROVIDER, SERVICE, Chain
-from crash.load import Load
+from crash.chain import CONSUMER, PEERS, PROVIDER, Chain
 from crash.nursery import Nursery
+from crash_chain import running, traffic
 
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[tuple[Chain, Nursery]]:
     """Two nodes and a service; the provider witnesses the consumer's ledger."""
-    chain = Chain.make(tmp_path)
-    file = tmp_path / CONSUMER / "node.toml"
+    with running(tmp_path, _have_a_witness) as found:
+        yield found
+
+
+def _have_a_witness(chain: Chain) -> None:
+    file = chain.folder / CONSUMER / "node.toml"
     wanted = f'[ledger]\nwitnesses = ["{PEERS[PROVIDER]}"]\nwitness_interval = 0.1\n'
     file.write_text(file.read_text().replace("[ledger]\n", wanted))
-    nursery = Nursery((NODE, SERVICE))
-    try:
-        for name in ("service", *PEERS):
-            chain.start(nursery, name)
-        for name in PEERS:
-            chain.await_node(name)
-        chain.agree()
-        yield chain, nursery
-    finally:
-        nursery.close()
-        chain.close()
-
-
-def _traffic(chain: Chain, wanted: int) -> None:
-    load = Load(chain.ports["outway"], random.Random(5))
-
-    async def run() -> None:
-        load.start()
-        while len(load.answered) < wanted:
-            await asyncio.sleep(0.01)
-        await load.stop()
-
-    asyncio.run(run())
 
 
 def _until(holds: Callable[[], Any]) -> Any:
@@ -80,7 +56,7 @@ def _findings(chain: Chain) -> Any:
     """What the witness found; with more traffic, for only a ledger that grows asks its witnesses anew."""
     found = chain.control(PROVIDER).get("/witnesses")["findings"]
     if not found:
-        _traffic(chain, 5)
+        traffic(chain, 5)
     return found
 
 
@@ -89,7 +65,7 @@ def test_operators_prove_audit_and_catch(chain: tuple[Chain, Nursery]) -> None:
     node = {name: country.folder / name / "node.toml" for name in PEERS}
     anchors = country.folder / "anchors.pem"
     web = f"http://localhost:{country.ports['consumer-web']}"
-    _traffic(country, 30)
+    traffic(country, 30)
     _until(lambda: _cosigned(country))
 
     audited = _stelsel("log", "audit", "--node", node[CONSUMER], "--json")
@@ -121,7 +97,7 @@ def test_operators_prove_audit_and_catch(chain: tuple[Chain, Nursery]) -> None:
     shutil.copytree(ledger, copy)
     country.start(nursery, CONSUMER)
     country.await_node(CONSUMER)
-    _traffic(country, 20)
+    traffic(country, 20)
     _until(lambda: _cosigned(country))
     assert nursery.stop(CONSUMER)
     stopped = _stelsel("log", "audit", "--node", node[CONSUMER])
@@ -130,7 +106,7 @@ def test_operators_prove_audit_and_catch(chain: tuple[Chain, Nursery]) -> None:
     copy.rename(ledger)
     country.start(nursery, CONSUMER)
     country.await_node(CONSUMER)
-    _traffic(country, 60)
+    traffic(country, 60)
     caught = _until(lambda: _findings(country))
     assert {each["peer_id"] for each in caught} == {PEERS[CONSUMER]}
 

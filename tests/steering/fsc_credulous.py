@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
+from stelsel.demo.ports import free_ports
 from stelsel.steering.checks.fsc.contracts import Proposal
 from stelsel.steering.checks.fsc.counterparty import Listener, Reply, Seen, thumbprint_of
 from stelsel.steering.checks.fsc.documents import content_hash
@@ -22,17 +22,6 @@ from stelsel.steering.checks.fsc.model import Transcript
 from stelsel.steering.checks.fsc.settings import ApprovalSettings, CheckTarget, TargetSettings, TesterSettings
 
 GROUP = "credulous"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback on which nobody listens."""
-    taken = [socket.socket() for _ in range(count)]
-    for one in taken:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in taken]
-    for one in taken:
-        one.close()
-    return ports
 
 
 def target_in(folder: Path) -> CheckTarget:

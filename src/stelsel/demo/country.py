@@ -37,7 +37,7 @@ from stelsel.demo.processes import Process, answers, free_base
 from stelsel.opendata.service import RESIDENTS
 
 MUNICIPALITY = "0363"
-_BASES = (7000, 17000, 27000, 37000)
+_BASES = (7000, 17000, 27000, 12000)  # all below the ports that Linux gives to clients
 _PORT_OFFSETS = tuple(
     actor.port(0, kind) for actor in ACTORS for kind in ("manager", "inway", "outway", "web", "application")
 )
@@ -56,6 +56,8 @@ class Options:
     folder: Path | None = None
     base_port: int | None = None
     fresh: bool = False
+    bases: tuple[int, ...] = _BASES
+    """Without `base_port`: the first of these from which on all ports are free."""
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Country:
         if options.people < (0 if options.people_file else 1):
             raise ConfigurationFault("a country needs people", next_step="give --people a number from 1")
         folder = (options.folder or Path("country")).resolve()
-        base = options.base_port or free_base(_BASES, _PORT_OFFSETS)
+        base = options.base_port or free_base(options.bases, _PORT_OFFSETS)
         wanted = {
             "format": _FORMAT,
             "people": options.people,

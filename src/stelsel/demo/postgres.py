@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stelsel.base.errors import ConfigurationFault
+from stelsel.demo.patience import Patience
 
 _PROGRAMS = Path("/usr/lib/postgresql")
 _START_SECONDS = 30.0
@@ -55,6 +56,8 @@ class ThrowawayPostgres:
             self._user = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
             os.chown(self.folder, entry.pw_uid, entry.pw_gid)
         self.process: subprocess.Popen[bytes] | None = None
+        self._log = self.folder / "server.log"
+        self._begun = 0
         self._settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.folder),
@@ -77,7 +80,8 @@ class ThrowawayPostgres:
         """Start it, and wait until it answers."""
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)  # what a killed server leaves
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        with (self.folder / "server.log").open("ab") as log:
+        with self._log.open("ab") as log:
+            self._begun = log.tell()
             self.process = subprocess.Popen(
                 [str(self._programs / "postgres"), "-D", str(self.folder / "data"), *options],
                 stdin=subprocess.DEVNULL,
@@ -87,11 +91,10 @@ class ThrowawayPostgres:
                 start_new_session=True,
                 **self._user,
             )
-        due = time.monotonic() + _START_SECONDS
+        patience = Patience(_START_SECONDS)
         while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > due:
-                text = (self.folder / "server.log").read_text(errors="replace")[-1000:]
-                raise ConfigurationFault(f"the PostgreSQL server does not start: {text}")
+            if self.process.poll() is not None or patience.is_over():
+                raise ConfigurationFault(f"the PostgreSQL server does not start: {self.said()[-1000:]}")
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
@@ -106,6 +109,15 @@ class ThrowawayPostgres:
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
         self._end(signal.SIGKILL)
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether it was started, and is gone without having been stopped or killed as a whole."""
+        return self.process is not None and self.process.poll() is not None
+
+    def said(self) -> str:
+        """What it wrote to its log since it was last started."""
+        return self._log.read_bytes()[self._begun :].decode(errors="replace").strip()
 
     def freeze(self) -> None:
         """Stop every process of it where it is, as a machine does that hangs; `thaw` lets them go on."""
@@ -161,9 +173,12 @@ class ThrowawayPostgres:
             return
         children = _children(process.pid)
         os.kill(process.pid, number)
-        process.wait(_START_SECONDS)
-        due = time.monotonic() + _START_SECONDS
-        while any(_lives(child) for child in children) and time.monotonic() < due:
+        patience = Patience(_START_SECONDS)
+        while process.poll() is None or any(_lives(child) for child in children):
+            if patience.is_over():
+                process.kill()
+                process.wait()
+                return
             time.sleep(_POLL_SECONDS)
 
 
