@@ -4,6 +4,7 @@ A payload is a kind (1 byte) and what belongs to it:
 
     R   a record: nonce (16 bytes), the record's canonical JSON
     P   what is left of a record that was erased: seal (32 bytes), the canonical counted part
+    B   no record but the beginning of a batch, in a segment that was made beforehand: index of its first record (u64)
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from stelsel.ledger.glance import counted_of
 HEADER = struct.Struct("<III")
 LENGTHS = struct.Struct("<II")
 _CHECK = struct.Struct("<I")
-RECORD, ERASED = b"R", b"P"
+RECORD, ERASED, MARK = b"R", b"P", b"B"
 RECORD_AT, COUNTED_AT = 1 + NONCE_SIZE, 1 + HASH_SIZE
 CHUNK = 1 << 18
 LARGEST_PAYLOAD = 1 << 24
 _LONGEST_TITLE = 64
+_INDEX = struct.Struct("<Q")
+MARK_SIZE = HEADER.size + len(MARK) + _INDEX.size
+_MARK_LENGTH = struct.pack("<I", MARK_SIZE - HEADER.size)
 
 
 class Broken(Exception):
@@ -41,9 +45,16 @@ def title_of(first: int, generation: int = 0) -> bytes:
     return f"stelsel journal 1 {first:020d}{rewritten}\n".encode("ascii")
 
 
+def marked_title_of(first: int) -> bytes:
+    """The first line of a segment in which every batch begins with a mark; as long as that of any other."""
+    return f"stelsel journal 2 {first:020d}\n".encode("ascii")
+
+
 def generation_of(file: int, first: int) -> tuple[int, int]:
     """How often this segment was rewritten, and where its frames begin. Raises `Broken`."""
     line, newline, _ = os.pread(file, _LONGEST_TITLE, 0).partition(b"\n")
+    if line + newline == marked_title_of(first):
+        return 0, len(line) + 1
     number = line.removeprefix(title_of(first)[:-1]).removeprefix(b" rewritten ") or b"0"
     if newline and number.isdigit() and line + newline == title_of(first, int(number)):
         return int(number), len(line) + 1
@@ -65,6 +76,28 @@ def erased(payload: bytes) -> bytes:
     """The payload of a record without the record: its seal and its counted part."""
     record = payload[RECORD_AT:]
     return ERASED + sealed(payload[1:RECORD_AT], record) + counted_of(record)
+
+
+def mark(first: int) -> bytes:
+    """The mark at the beginning of the batch whose first record has this index."""
+    return framed(MARK + _INDEX.pack(first))
+
+
+def marked_behind(file: int, offset: int, index: int) -> bool:
+    """Whether a batch that begins after the record `index` stands anywhere behind `offset`."""
+    rest = b""
+    while chunk := os.pread(file, CHUNK, offset):
+        offset += len(chunk)
+        rest += chunk
+        at = rest.find(_MARK_LENGTH)
+        while at >= 0 and len(rest) - at >= MARK_SIZE:
+            found = rest[at : at + MARK_SIZE]
+            first = _INDEX.unpack_from(found, HEADER.size + len(MARK))[0]
+            if found == mark(first) and first > index:
+                return True
+            at = rest.find(_MARK_LENGTH, at + 1)
+        rest = rest[-MARK_SIZE:]
+    return False
 
 
 def end_of(data: bytes, at: int) -> int:
@@ -95,7 +128,7 @@ def known_payload(payload: bytes) -> bool:
 
 
 def read_frames(file: int, offset: int, chunk: int = CHUNK) -> Iterator[tuple[int, bytes]]:
-    """(offset, payload) of every frame from `offset` to the end of the file. Raises `Broken`."""
+    """(offset, payload) of every frame but marks, from `offset` to the end of the file. Raises `Broken`."""
     buffer = b""
     at = 0
     while True:
@@ -118,5 +151,6 @@ def read_frames(file: int, offset: int, chunk: int = CHUNK) -> Iterator[tuple[in
         payload = buffer[at + HEADER.size : end]
         if crc32(payload) != check:
             raise Broken(offset + at, "a frame's payload is damaged")
-        yield offset + at, payload
+        if payload[:1] != MARK:
+            yield offset + at, payload
         at = end

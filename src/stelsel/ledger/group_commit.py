@@ -5,16 +5,20 @@ to the writer thread, which makes them durable and tells the event loop: they me
 for each time that two threads take turns costs more than a record does.
 
 A sync costs the same for one record as for a hundred, and the processor is shared with those who wait. So when records
-keep coming, `gather` seconds pass between two batches. The first record after a silence never waits, and the few of a
-quiet node hardly do.
+keep coming, `gather` seconds pass between two batches, or less when `_ENOUGH` have come by then: those share a sync
+well, and if more waited for each other, all requests would go through the house in step, and one half of it would stand
+still while the other works. The first record after a silence never waits, and the few of a quiet node hardly do. When
+the disk is slow, batches grow by themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Sequence
 from queue import SimpleQueue
+from typing import Final
 
 from stelsel.base.log import logger
 from stelsel.ledger.batch import Batch, Item, Named, Parcel
@@ -24,6 +28,10 @@ from stelsel.ledger.journal import Journal
 
 _log = logger("ledger")
 
+_ENOUGH: Final = 16
+"""Records that make a batch at once."""
+_IN_HAND: Final = 2
+"""Batches that the writer thread has at most: the one that it writes, and the next."""
 _FEW = 4.0
 """Records in a batch, below which less time passes before the next."""
 _NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder"
@@ -54,8 +62,8 @@ class GroupCommit:
         self._gathering: list[_Offer] = []
         self._waiting = self._unfinished = 0
         """Records that gather; and those of which it is not known yet what became of them."""
-        self._writing: list[_Offer] | None = None
-        """What the writer thread has in hand."""
+        self._in_hand: deque[list[_Offer]] = deque()
+        """The batches that the writer thread has, as far as is known here."""
         self._about_to = False
         """Whether a turn of the loop, or a pause, is still to come before the next batch is handed over."""
         self._batches: SimpleQueue[list[_Offer] | None] = SimpleQueue()
@@ -121,19 +129,25 @@ class GroupCommit:
         self._unfinished += count
         self._waiting += count
         self._gathering.append(_Offer(frames, count, named, future, loop.time() + self._deadline))
-        if self._writing is None and not self._about_to:
+        if self._waiting >= _ENOUGH:
+            if len(self._in_hand) < _IN_HAND:
+                self._hand_over()
+        elif not self._in_hand and not self._about_to:
             self._about_to = True
-            loop.call_soon(self._hand_over)  # whatever arrives in this turn of the loop goes along
+            loop.call_soon(self._in_time)  # whatever arrives in this turn of the loop goes along
         if self._timer is None:
             self._timer = loop.call_later(self._deadline, self._expire)
         return future
 
+    def _in_time(self) -> None:
+        """What has gathered waited long enough."""
+        self._about_to = False
+        if self._gathering and not self._in_hand:
+            self._hand_over()
+
     def _hand_over(self) -> None:
         """Give the writer thread what has gathered, as much as goes in one batch."""
-        self._about_to = False
         gathering = self._gathering
-        if not gathering:
-            return
         count = taken = 0
         for offer in gathering:
             count += offer.count
@@ -142,15 +156,20 @@ class GroupCommit:
                 break
         self._gathering = gathering[taken:]
         self._waiting -= count
-        self._writing = gathering[:taken] if self._gathering else gathering
-        self._batches.put(self._writing)
+        batch = gathering[:taken] if self._gathering else gathering
+        self._in_hand.append(batch)
+        self._batches.put(batch)
 
     def _let_gather(self, last: int) -> None:
         """A batch of `last` records is done: hand over the next in time."""
         loop = self._loop
-        if loop is not None:
+        if loop is None:
+            return
+        if self._waiting >= _ENOUGH:
+            self._hand_over()
+        elif not self._about_to:
             self._about_to = True
-            loop.call_later(self._gather * min(last / _FEW, 1.0), self._hand_over)
+            loop.call_later(self._gather * min(last / _FEW, 1.0), self._in_time)
 
     # --- the writer thread ---
 
@@ -197,7 +216,7 @@ class GroupCommit:
         count = 0
         for offer in offered:
             count += offer.count
-        self._writing = None
+        self._in_hand.popleft()
         self._unfinished -= count
         if not self._unfinished:
             self._idle.set()
@@ -212,7 +231,7 @@ class GroupCommit:
         now = loop.time()
         late = LedgerUnavailable("the disk did not take the record in time", next_step=_NEXT_STEP)
         oldest: float | None = None
-        for waiting in (self._writing or [], self._gathering):
+        for waiting in (*self._in_hand, self._gathering):
             for offer in waiting:
                 if offer.future.done():
                     continue

@@ -22,7 +22,7 @@ def open_journal(settings: LedgerSettings, *, folder: Path, index: Index, peer_i
     Raises `ConfigurationFault`, `LedgerCorrupt` when it lacks what the index knows, or `LedgerUnavailable`.
     """
     if settings.journal == SEGMENTS:
-        return SegmentJournal(folder / "segments", segment_bytes=settings.segment_bytes, known=index.size)
+        return SegmentJournal(folder / "segments", segment_bytes=settings.segment_bytes, known=index.size, ahead=True)
     try:
         from stelsel.ledger.postgres import PostgresJournal  # the driver takes memory: only for who uses it
     except ImportError as error:

@@ -34,11 +34,11 @@ def torn(file: int, offset: int) -> bool:
     return whole_header and len(written) < HEADER.size + int(length)
 
 
-def write_all(file: int, data: bytes) -> None:
-    """Write all of it; a full disk may take a part before it refuses."""
-    written = os.write(file, data)
+def write_all(file: int, data: bytes, place: int) -> None:
+    """Write all of it there; a full disk may take a part before it refuses."""
+    written = os.pwrite(file, data, place)
     while written < len(data):
-        written += os.write(file, data[written:])
+        written += os.pwrite(file, data[written:], place + written)
 
 
 def segments_in(folder: Path) -> list[int]:

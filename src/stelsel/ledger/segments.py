@@ -20,8 +20,11 @@ Only a process that dies between writing and acknowledging leaves records that n
 when they are whole. So an acknowledged record is there exactly once, and a refused request may have a record: the
 ledger may know too much of what was tried, never too little of what was done.
 
+A segment may be made beforehand (see `ahead`): it is full of zeros then, and every batch in it begins with a mark.
+
 **Damage.** A torn last frame is what a crash leaves, and is cut off at the start. Anything else that cannot be read
-raises `LedgerCorrupt`, with file and place, and nothing is cut.
+raises `LedgerCorrupt`, with file and place, and nothing is cut. In a segment that was made beforehand a loss of power
+may leave any part of the last batch; that it was the last, is known by there being no mark of a later one.
 """
 
 from __future__ import annotations
@@ -35,17 +38,22 @@ from itertools import pairwise
 from pathlib import Path
 
 from stelsel.base.log import logger
+from stelsel.ledger.ahead import BUSY, Ahead
 from stelsel.ledger.batch import Batch, Item, parcel_of
 from stelsel.ledger.carried import Carried
 from stelsel.ledger.frames import (
     CHUNK,
     COUNTED_AT,
     HEADER,
+    MARK_SIZE,
     RECORD,
     RECORD_AT,
     Broken,
     generation_of,
     known_payload,
+    mark,
+    marked_behind,
+    marked_title_of,
     read_frames,
     title_of,
 )
@@ -76,11 +84,14 @@ _TAIL = 64
 class SegmentJournal:
     """The journal of one process, in segment files."""
 
-    def __init__(self, folder: Path, *, segment_bytes: int = 64 * 1024 * 1024, known: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, segment_bytes: int = 64 * 1024 * 1024, known: int = 0, ahead: bool = False
+    ) -> None:
         """Open the journal in `folder`, make it if it is new.
 
-        `known` is how many records it held when it was last looked at: one that holds fewer has lost some. Raises
-        `LedgerCorrupt`, or `LedgerUnavailable` when the folder cannot be used.
+        `known` is how many records it held when it was last looked at: one that holds fewer has lost some. `ahead`:
+        make segments beforehand while there is much to record. Raises `LedgerCorrupt`, or `LedgerUnavailable` when the
+        folder cannot be used.
         """
         self._folder = folder
         self._segment_bytes = segment_bytes
@@ -91,9 +102,14 @@ class SegmentJournal:
         """The path of that file."""
         self._tail = b""
         """What that file ends with, as far as it was acknowledged."""
+        self._marked = False
+        """Whether batches begin with a mark in it."""
+        self._length = 0
+        """Its length: where the last batch ends, or more when it was made beforehand."""
         self._turn = threading.Lock()
         self._flushed = 0
         self._recent = Recent()
+        self._ahead: Ahead | None = None
         try:
             if not known:
                 make_folder(folder)
@@ -103,10 +119,13 @@ class SegmentJournal:
             if not self._segments:
                 self._start_segment(0)
             self.size, self._end = self._recover()
+            self._length = self._end
             if self.size < known:
                 raise lost(folder, self.size, known)
             self._carried = Carried(folder)
             self._numbers = self._count()
+            if ahead:
+                self._ahead = Ahead(folder, segment_bytes)
         except OSError as error:
             raise unavailable(error) from error
 
@@ -134,25 +153,41 @@ class SegmentJournal:
         first = self.size
         try:
             file = self._file if self._file is not None else self._reopen()
-            if self._end >= self._segment_bytes:
+            if self._is_full(len(data), count):
                 file = self._rotate()
         except OSError as error:
             self._let_go()
             raise unavailable(error) from error
         place = self._end
+        if self._marked:
+            sign = mark(first)
+            place += len(sign)
+        else:
+            sign = b""
         end = place + len(data)
         try:
-            write_all(file, data)
+            write_all(file, sign + data, self._end)
             os.fdatasync(file)
-            self._check_in_place(file, end)
+            self._check_in_place(file, max(self._length, end))
         except OSError as error:
             self._cut_off(file)
             raise unavailable(error) from error
         self._end = end
+        self._length = max(self._length, end)
         self._tail = data[-_TAIL:]
         self._recent.keep(first, count, self._segments[-1], place, data)
         self.size = first + count
         return first
+
+    def _is_full(self, size: int, count: int) -> bool:
+        """Whether a batch of so many bytes and records should go into a new segment."""
+        if self._ahead is not None and count >= BUSY:
+            roomy = self._length > self._end
+            if not roomy or self._length - self._end < self._segment_bytes // 2:
+                self._ahead.want()
+            if self._ahead.made and not (roomy and self._end + MARK_SIZE + size <= self._length):
+                return self.size > self._segments[-1]  # an empty one cannot be followed by another
+        return self._end >= self._segment_bytes
 
     def refresh(self) -> int:
         """See `Journal`. Nobody else writes to these files."""
@@ -224,6 +259,12 @@ class SegmentJournal:
 
     def close(self) -> None:
         """See `Journal`."""
+        if self._ahead is not None:
+            self._ahead.close()
+        if self._file is not None and self._length > self._end:
+            with suppress(OSError):  # what is left of the zeros is cut off at the next start
+                os.ftruncate(self._file, self._end)
+                os.fsync(self._file)
         self._let_go()
         self._numbers.close()
 
@@ -313,24 +354,27 @@ class SegmentJournal:
         """Read the last segment and cut off a torn tail; gives the number of records and the segment's end."""
         segment = self._segments[-1]
         path = self._path(segment)
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._file = file
         title = title_of(segment)
         found = os.pread(file, len(title), 0)
-        if found != title:
+        self._marked = found == marked_title_of(segment)
+        if found != title and not self._marked:
             if found.rstrip(b"\0") != title[: len(found.rstrip(b"\0"))] or os.fstat(file).st_size > len(title):
                 raise corrupt(path, Broken(0, "it does not start with its own name"))
             os.ftruncate(file, 0)
-            write_all(file, title)
+            write_all(file, title, 0)
         index, end = segment, len(title)
         try:
             for place, payload in read_frames(file, end):
                 index += 1
                 end = place + HEADER.size + len(payload)
         except Broken as broken:
-            if not torn(file, broken.offset):
+            whole = marked_behind(file, broken.offset, index) if self._marked else not torn(file, broken.offset)
+            if whole:
                 raise corrupt(path, broken) from broken
-            _log.warning("torn tail cut off", file=path.name, offset=end, bytes=os.fstat(file).st_size - end)
+            if os.pread(file, HEADER.size, end).strip(b"\0"):  # else it was room, made beforehand
+                _log.warning("torn tail cut off", file=path.name, offset=end, bytes=os.fstat(file).st_size - end)
             os.ftruncate(file, end)
         os.fsync(file)  # whole records that nobody was told about must not vanish after others build on them
         self._remember_tail(file, segment, end)
@@ -340,9 +384,9 @@ class SegmentJournal:
         """Open the last segment again after a failure, only if it still ends with what was acknowledged last."""
         segment = self._segments[-1]
         path = self._path(segment)
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            title = title_of(segment)
+            title = marked_title_of(segment) if self._marked else title_of(segment)
             whole = os.fstat(file).st_size >= self._end and os.pread(file, len(title), 0) == title
             last = self._end - len(self._tail)
             if not whole or os.pread(file, len(self._tail), last) != self._tail:
@@ -352,6 +396,7 @@ class SegmentJournal:
         except BaseException:
             os.close(file)
             raise
+        self._length = self._end
         self._file = file
         return file
 
@@ -360,12 +405,18 @@ class SegmentJournal:
         self._tail = os.pread(file, size, end - size)
 
     def _start_segment(self, first: int) -> None:
-        title = title_of(first)
         path = self._folder / f"{first:020d}.segment"
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        title = title_of(first)
+        marked = self._ahead is not None and self._ahead.made
+        if self._ahead is not None and marked:
+            title = marked_title_of(first)
+            file = self._ahead.take(path, title)
+        else:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            write_all(file, title)
-            os.fsync(file)
+            if not marked:
+                write_all(file, title, 0)
+                os.fsync(file)
             sync_folder(self._folder)
         except BaseException:
             os.close(file)
@@ -376,11 +427,17 @@ class SegmentJournal:
         self._file = file
         self._segments.append(first)
         self._end = len(title)
+        self._marked = marked
+        self._length = os.fstat(file).st_size
         self._tail = b""
 
     def _rotate(self) -> int:
         if self._file is not None:
-            self._check_in_place(self._file, self._end)
+            self._check_in_place(self._file, self._length)
+            if self._length > self._end:  # a segment that is complete ends with its last record
+                os.ftruncate(self._file, self._end)
+                os.fsync(self._file)
+                self._length = self._end
         self._start_segment(self.size)
         if self._file is None:
             raise OSError("the new segment is not open")
@@ -408,6 +465,7 @@ class SegmentJournal:
     def _cut_off(self, file: int) -> None:
         with suppress(OSError):
             os.ftruncate(file, self._end)
+            self._length = self._end
         self._let_go()
 
     def _let_go(self) -> None:
