@@ -608,6 +608,7 @@ CONVERSATION = b"".join(
 )
 HOSTILE = [
     pytest.param(frame(DATA, 0, b"x"), id="data for lane 0"),
+    pytest.param(frame(DATA, 0), id="no data for lane 0"),
     pytest.param(frame(END, 0), id="end of lane 0"),
     pytest.param(frame(RESET, 0), id="reset of lane 0"),
     pytest.param(grant(0, 1), id="grant for lane 0"),

@@ -421,7 +421,7 @@ class Carrier(asyncio.Protocol):
             if kind == DATA:
                 at += _HEADER_SIZE
                 self._left, self._lane = length, number
-                if number > self._highest:
+                if not 0 < number <= self._highest:
                     self._open_theirs(number)
                 continue
             end = at + _HEADER_SIZE + length
@@ -437,8 +437,6 @@ class Carrier(asyncio.Protocol):
     def _take_data(self, content: bytes) -> None:
         lane = self._lanes.get(self._lane)
         if lane is None:
-            if self._lane == 0:
-                self.abort()
             return  # what comes for a lane that is over concerns nobody
         try:
             if not lane.received(content):
@@ -469,8 +467,8 @@ class Carrier(asyncio.Protocol):
 
     def _open_theirs(self, number: int) -> None:
         make = self._on_lane
-        if make is None:
-            self.abort()  # only the side that connected opens lanes
+        if make is None or number == 0:
+            self.abort()  # only the side that connected opens lanes, and 0 is none
             return
         self._highest = number
         if self._ended > _MOST_ENDED:
