@@ -357,6 +357,15 @@ class Gateway(ABC):
         self._handshakes[handshake] = self.tick
         return handshake
 
+    def _end_unused(self, now: float) -> None:
+        for connection in list(self.connections):
+            connection.drain()
+        for handshake in list(self._handshakes):
+            handshake.abort()
+        for carrier in list(self._carriers):
+            if not carrier.size and now - carrier.unused_since >= self.limits.grace_seconds:
+                carrier.close()
+
     def _inside(self, agreed: str | None) -> asyncio.Protocol:
         """What is spoken inside TLS: HTTP/1.1, or lanes with that on each."""
         if agreed != PROTOCOL:
@@ -382,7 +391,7 @@ class Gateway(ABC):
         room = self.limits.maximum_connections - len(self.connections) - len(self._handshakes)
         if room > len(self._carriers):
             return True
-        without_lanes = [carrier for carrier in self._carriers if not carrier.size]
+        without_lanes = [carrier for carrier in self._carriers if not carrier.size and not carrier.closing]
         if room > len(without_lanes):
             return True
         if without_lanes:
@@ -405,10 +414,17 @@ class Gateway(ABC):
             for handshake, since in list(self._handshakes.items()):
                 if now - since > self.limits.head_seconds:
                     handshake.abort()
-            for carrier in list(self._carriers):
-                if not carrier.size and now - carrier.unused_since > self.limits.idle_seconds:
-                    carrier.close()
+            for carrier in list(islice(self._carriers, part, None, _PARTS)):
+                self._check_carrier(carrier, now)
             self.tidy(now)
+
+    def _check_carrier(self, carrier: Carrier, now: float) -> None:
+        """End it when it has been without lanes for too long; at once, when it does not end by itself."""
+        if not carrier.size and now - carrier.unused_since > self.limits.idle_seconds:
+            if carrier.closing:
+                carrier.abort()
+            else:
+                carrier.close()
 
     @abstractmethod
     def tidy(self, now: float) -> None:
@@ -428,12 +444,10 @@ class Gateway(ABC):
             carrier.no_more()
         now = self.loop.time()
         end, unused_until = now + drain_seconds, now + min(drain_seconds, self.limits.grace_seconds)
-        while (self.connections or self._handshakes) and now < end:
+        # Who connected ends a connection with lanes when there are none left on it: it has had all answers by then.
+        while (self.connections or self._handshakes or self._carriers) and now < end:
             if now >= unused_until:
-                for connection in list(self.connections):
-                    connection.drain()
-                for handshake in list(self._handshakes):
-                    handshake.abort()
+                self._end_unused(now)
             await asyncio.sleep(0.02)
             now = self.loop.time()
         for connection in list(self.connections):

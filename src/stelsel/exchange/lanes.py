@@ -9,18 +9,20 @@ not be allowed without.
 Both sides agree on lanes in the TLS handshake, by the name `PROTOCOL` (ALPN, RFC 7301); with a peer that does not know
 that name, HTTP/1.1 runs over the connection itself, as everywhere. The bytes are frames:
 
-    kind     u8    one of `Kind`
+    kind     u8    DATA, END, RESET, GRANT or LAST
     lane     u32   big-endian; each new lane has a higher number than all before it
     length   u16   big-endian, bytes of payload that follow
 
-The side that connected opens a lane by sending on it. On each lane a side may have `WINDOW` bytes under way that the
-other did not grant (`Kind.GRANT`, u32) again after taking them: one that reads slowly holds up its own lane alone.
+The side that connected opens a lane by sending on it; a frame without bytes, if it has nothing to send yet. On each
+lane a side may have `WINDOW` bytes under way that the other did not grant (`GRANT`, u32) again after taking them:
+one that reads slowly holds up its own lane alone. A side that sends what it may not loses the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -55,8 +57,11 @@ _TOGETHER: Final = 8 * 1024
 """Bytes that are sent at once: enough to share what sending costs, and few enough that the other side, which shares
 the processors at times, need not wait for all of what we do in a turn."""
 _HIGH_WATER: Final = 256 * 1024
-_MOST_RESETS: Final = 1000
-"""Lanes that the other side may break off before it has to make a new connection, which costs it a handshake."""
+_MOST_ENDED: Final = 1000
+"""Lanes that the other side may end, or open in vain, before it has to make a new connection, which costs it a
+handshake. Else it could begin requests without end, at no cost, and take the answer of none."""
+_LINGER: Final = 10.0
+"""Seconds in which the other side may still take what was sent, when nobody here waits for anything any more."""
 _LAST_LANE: Final = (1 << 32) - 1
 
 
@@ -71,12 +76,14 @@ class Lane:
         self._may_receive = WINDOW
         self._taken = 0
         """Bytes received that the other side was not granted again yet."""
-        self._queue: list[bytes] = []
+        self._queue: deque[bytes] = deque()
+        self._sent = 0
+        """Bytes of the first in the queue that were sent."""
         self._queued = 0
         self._high = _HIGH_WATER
         self._full = False
         """Whether the protocol was told to stop writing."""
-        self._held: list[bytes] = []
+        self._held = bytearray()
         """Bytes received while reading was paused."""
         self._reading = True
         self._ended = False
@@ -110,7 +117,10 @@ class Lane:
         """End it, when all was sent."""
         if not self._closing:
             self._closing = True
-            self._end_when_sent()
+            if self._ended:
+                self._lose(None)  # nobody takes what is left
+            else:
+                self._end_when_sent()
 
     def abort(self) -> None:
         """Break it off at once."""
@@ -123,7 +133,8 @@ class Lane:
         self._lose(None)
 
     def is_closing(self) -> bool:
-        return self._closing or (not self._held and (self._ended or self._carrier.closing))
+        """Whether it ends by itself. One that the other side closed while reading was paused waits to be read on."""
+        return self._closing or (self._carrier.closing and not self._ended)
 
     def pause_reading(self) -> None:
         self._reading = False
@@ -166,24 +177,28 @@ class Lane:
             if self._taken >= WINDOW // 2:
                 self._grant()
         else:
-            self._held.append(data)
+            self._held += data
         return True
 
-    def granted(self, count: int) -> None:
-        """The other side takes so many bytes more."""
+    def granted(self, count: int) -> bool:
+        """The other side takes so many bytes more; False when that is more than it can have taken."""
         self._may_send += count
+        if self._may_send > WINDOW:
+            return False
         if self._queue:
             self._send_queued()
+        return True
 
     def ended(self) -> None:
         """The other side closed it."""
         self._ended = True
-        if self._reading and not self._held:
+        self._may_receive = 0
+        if self._closing or (self._reading and not self._held):
             self._lose(None)
 
     def lost(self, error: Exception | None) -> None:
         """It, or what is under it, broke off."""
-        if not (self._ended and self._held):  # what came whole is still taken
+        if not self._ended:  # what came whole is still taken
             self._lose(error)
 
     def go_on(self) -> None:
@@ -197,10 +212,17 @@ class Lane:
         carrier, queue = self._carrier, self._queue
         while queue and self._may_send > 0 and carrier.writable:
             data = queue[0]
-            if len(data) > self._may_send:
-                data, queue[0] = data[: self._may_send], data[self._may_send :]
+            if self._sent or len(data) > self._may_send:
+                # Never what is left as a whole: who grants byte by byte would have us copy it as often.
+                end = self._sent + self._may_send
+                whole = end >= len(data)
+                data = data[self._sent : end]
+                self._sent = end
             else:
-                queue.pop(0)
+                whole = True
+            if whole:
+                queue.popleft()
+                self._sent = 0
             self._may_send -= len(data)
             self._queued -= len(data)
             carrier.send(self.number, data)
@@ -216,16 +238,23 @@ class Lane:
 
     def _release(self) -> None:
         """Give the protocol what was held, unless it stops again."""
-        while self._held and self._reading and not self._closing:
-            data = self._held.pop(0)
-            self._taken += len(data)
-            self._protocol.data_received(data)
-        if self._taken >= WINDOW // 2 and not self._closing:
+        try:
+            while self._held and self._reading and not self._closing:
+                data = bytes(self._held[:_LARGEST])
+                del self._held[:_LARGEST]
+                self._taken += len(data)
+                self._protocol.data_received(data)
+        except Exception as error:  # noqa: BLE001  as in `Carrier`
+            _log.error("mistake", exc_info=error)
+            self.abort()
+        if self._taken >= WINDOW // 2:
             self._grant()
         if self._ended and self._reading and not self._held and not self._closing:
             self._lose(None)
 
     def _grant(self) -> None:
+        if self._closing or self._ended:
+            return  # nobody sends more
         self._may_receive += self._taken
         self._carrier.frame(GRANT, self.number, _COUNT.pack(self._taken))
         self._taken = 0
@@ -235,9 +264,9 @@ class Lane:
             return
         self._lost = True
         self._closing = True
-        self._queue = []
+        self._queue.clear()
         self._queued = 0
-        self._held = []
+        self._held.clear()
         self._carrier.forget(self)
         # Never from within a call of the protocol.
         self._carrier.loop.call_soon(self._protocol.connection_lost, error)
@@ -253,7 +282,8 @@ class Carrier(asyncio.Protocol):
         self._lanes: dict[int, Lane] = {}
         self._highest = 0
         """The highest number of a lane so far."""
-        self._resets = 0
+        self._ended = 0
+        """Lanes that the other side ended, or opened in vain."""
         self._out: list[bytes] = []
         self._unsent = 0
         """Bytes of payload in it."""
@@ -285,6 +315,8 @@ class Carrier(asyncio.Protocol):
         lane = self._lanes[self._highest] = Lane(self, self._highest, protocol)
         if self._highest == _LAST_LANE:
             self.full = True
+        # In the order of their numbers, and before anything else of it, whenever it is used and if it ever is.
+        self.frame(DATA, self._highest, b"")
         protocol.connection_made(cast("asyncio.Transport", lane))
         return lane
 
@@ -353,6 +385,7 @@ class Carrier(asyncio.Protocol):
     def _close_unused(self) -> None:
         if not self._lanes and not self.closing:
             self.close()
+            self.loop.call_later(_LINGER, self.abort)
 
     def _flush(self) -> None:
         out = self._out
@@ -388,7 +421,7 @@ class Carrier(asyncio.Protocol):
             if kind == DATA:
                 at += _HEADER_SIZE
                 self._left, self._lane = length, number
-                if number > self._highest:
+                if not 0 < number <= self._highest:
                     self._open_theirs(number)
                 continue
             end = at + _HEADER_SIZE + length
@@ -414,41 +447,47 @@ class Carrier(asyncio.Protocol):
 
     def _take_frame(self, kind: int, number: int, payload: bytes) -> None:
         lane = self._lanes.get(number)
-        if kind == GRANT and len(payload) == _COUNT.size:
+        if kind == LAST and number == 0 and not payload and self._on_lane is None:
+            self.full = True
+        elif not 0 < number <= self._highest:
+            self.abort()
+        elif kind == GRANT and len(payload) == _COUNT.size:
+            if lane is not None and not lane.granted(_COUNT.unpack(payload)[0]):
+                self.abort()
+        elif kind == END and not payload:
             if lane is not None:
-                lane.granted(_COUNT.unpack(payload)[0])
-        elif kind == END and not payload and 0 < number <= self._highest:
-            if lane is not None:
+                self._count_ended()
                 lane.ended()
-        elif kind == RESET and not payload and 0 < number <= self._highest:
-            self._count_reset()
+        elif kind == RESET and not payload:
+            self._count_ended()
             if lane is not None:
                 lane.lost(ConnectionResetError("the other side broke the lane off"))
-        elif kind == LAST and not payload and number == 0:
-            self.full = True
         else:
             self.abort()
 
     def _open_theirs(self, number: int) -> None:
         make = self._on_lane
-        if make is None:
-            self.abort()  # only the side that connected opens lanes
+        if make is None or number == 0:
+            self.abort()  # only the side that connected opens lanes, and 0 is none
             return
         self._highest = number
-        if self._resets > _MOST_RESETS:
+        if self._ended > _MOST_ENDED:
             self.frame(RESET, number, b"")
+            self._count_ended()
             return
         protocol = make()
         lane = self._lanes[number] = Lane(self, number, protocol)
         protocol.connection_made(cast("asyncio.Transport", lane))
+        if lane.is_closing():
+            self._count_ended()  # it was refused
 
-    def _count_reset(self) -> None:
+    def _count_ended(self) -> None:
         if self._on_lane is None:
             return
-        self._resets += 1
-        if self._resets > 2 * _MOST_RESETS:
+        self._ended += 1
+        if self._ended > 2 * _MOST_ENDED:
             self.abort()
-        elif self._resets > _MOST_RESETS:
+        elif self._ended > _MOST_ENDED:
             self.no_more()
 
     def pause_writing(self) -> None:

@@ -303,20 +303,27 @@ class InwayConnector:
         connection = UpstreamConnection(pool, self._limits)
         if not fresh and self._on_lane(connection):
             return connection
-        if not self._knows_lanes:
-            await self._connect(connection)
-            return connection
-        made = self._made
-        async with self._turn:  # whoever waited here finds room on what another made meanwhile
-            if (fresh and made == self._made) or not self._on_lane(connection):
-                await self._connect(connection)
+        if self._worth_waiting:
+            made = self._made
+            async with self._turn:  # whoever waited here finds room on what another made meanwhile
+                if self._worth_waiting:
+                    if (fresh and made == self._made) or not self._on_lane(connection):
+                        await self._connect(connection)
+                    return connection
+        await self._connect(connection)
         return connection
+
+    @property
+    def _worth_waiting(self) -> bool:
+        """Whether a connection that another is making may serve us too."""
+        return self._knows_lanes and self._most_lanes > 1
 
     def _on_lane(self, connection: UpstreamConnection) -> bool:
         """Give it a lane, if there is room for one; the latest first, so that the others fall out of use."""
         for carrier in reversed(self._carriers):
             if carrier.size < self._most_lanes and not carrier.full and not carrier.closing:
                 carrier.open(connection)
+                connection.uses = 1  # what is under it was there before, so it may prove to be stale
                 return True
         return False
 
@@ -356,7 +363,7 @@ class InwayConnector:
             tls.abort()
             raise
         self._check_peer(tls)
-        if carriers:
+        if carriers and not carriers[0].closing:
             self._carriers.append(carriers[0])
             self._made += 1
             carriers[0].open(connection)

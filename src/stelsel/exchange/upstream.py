@@ -50,7 +50,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reading = True
         self.transport: asyncio.Transport | None = None
         self.uses = 0
-        """Requests it was used for."""
+        """Requests that it, or the connection under it, was used for."""
         self.idle_since = 0.0
         self.untouched = True
         """Whether no byte of the present answer has come."""
