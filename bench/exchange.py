@@ -181,6 +181,7 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
     from stelsel.exchange.outway import Outway
     from stelsel.exchange.settings import InwaySettings, OutwaySettings
     from stelsel.ledger.service import Ledger
+    from stelsel.ledger.settings import LedgerSettings
     from stelsel.privacy.subjects import SubjectReferences
 
     configure(level="warning")
@@ -210,7 +211,8 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
         inway_address=inway_address if provider else None,
         services=services,
     )
-    ledger = Ledger(folder=folder / role / "ledger", keypair=keypair, clock=clock)
+    ledger_settings = LedgerSettings(index_apart=True)
+    ledger = Ledger(folder=folder / role / "ledger", keypair=keypair, clock=clock, settings=ledger_settings)
     references = SubjectReferences(os.urandom(32))
     await ledger.start()
     await agreements.start()
@@ -323,8 +325,12 @@ def free_ports(names: tuple[str, ...]) -> dict[str, int]:
 
 
 def processor_seconds(pid: int) -> float:
+    """Of this process and all that it started: its ledger's index may be built by a process of its own."""
     values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
+    seconds = sum(map(int, values[11:15])) / os.sysconf("SC_CLK_TCK")
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        seconds += sum(processor_seconds(int(child)) for child in (task / "children").read_text().split())
+    return seconds
 
 
 def run_load(port: int, path: str, connections: int, seconds: float, rate: float = 0) -> dict[str, float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stelsel.ledger import blocks, index, intake, search
+from stelsel.ledger import blocks, building, index, intake, search
 from stelsel.ledger.query import Entry, LogQuery, Query
 from stelsel.ledger.record import Record
 from stelsel.ledger.service import Ledger
@@ -97,9 +97,9 @@ def some(chance: random.Random, *values: str) -> tuple[str, ...]:
 
 
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (blocks, index, intake, search):
+    for module in (blocks, building, index, intake, search):
         monkeypatch.setattr(module, "BLOCK", 8)
-        monkeypatch.setattr(module, "RUN", 4)
+        monkeypatch.setattr(module, "RUN", 4, raising=module is not index)
 
 
 def test_a_search_finds_what_going_through_every_record_finds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, TextIO, cast
 
 import structlog
@@ -47,6 +47,12 @@ _chosen: list[str] = []
 def arguments() -> list[str]:
     """How logging was set up, as arguments for a process that is to log in the same way."""
     return list(_chosen)
+
+
+def configure_as(chosen: Sequence[str]) -> None:
+    """Set up logging as in the process that gave these `arguments`."""
+    if "--log-level" in chosen:
+        configure(as_json="--log-json" in chosen, level=chosen[chosen.index("--log-level") + 1])
 
 
 def logger(room: str) -> structlog.stdlib.BoundLogger:

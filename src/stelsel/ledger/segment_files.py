@@ -6,11 +6,8 @@ import os
 from pathlib import Path
 from zlib import crc32
 
-from stelsel.base.log import logger
 from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable
 from stelsel.ledger.frames import CHUNK, HEADER, LARGEST_PAYLOAD, LENGTHS, Broken
-
-_log = logger("ledger")
 
 _NEXT_STEP = "make the ledger's folder writable and give it room; recording then goes on by itself"
 
@@ -71,7 +68,7 @@ def unavailable(error: OSError) -> LedgerUnavailable:
 
 
 def corrupt(path: Path, broken: Broken) -> LedgerCorrupt:
-    _log.error("ledger damaged", file=path.name, offset=broken.offset, reason=broken.reason)
+    _damaged(file=path.name, offset=broken.offset, reason=broken.reason)
     return LedgerCorrupt(
         f"{path} is damaged at byte {broken.offset}: {broken.reason}",
         next_step="stop the node and put this file back from the backup; nothing was cut off",
@@ -79,8 +76,14 @@ def corrupt(path: Path, broken: Broken) -> LedgerCorrupt:
 
 
 def lost(folder: Path, size: int, known: int) -> LedgerCorrupt:
-    _log.error("ledger damaged", folder=str(folder), records=size, known=known)
+    _damaged(folder=str(folder), records=size, known=known)
     return LedgerCorrupt(
         f"{folder}: holds {size} records, but it held {known} before",
         next_step="put back the segment files; only if they are lost for good, remove index.sqlite beside them",
     )
+
+
+def _damaged(**told: object) -> None:
+    from stelsel.base.log import logger  # it takes more memory than all of a process that only reads segments
+
+    logger("ledger").error("ledger damaged", **told)

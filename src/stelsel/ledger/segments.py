@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import os
 import threading
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
@@ -42,15 +41,12 @@ from stelsel.ledger.ahead import BUSY, Ahead
 from stelsel.ledger.batch import Batch, Item, parcel_of
 from stelsel.ledger.carried import Carried
 from stelsel.ledger.frames import (
-    CHUNK,
     COUNTED_AT,
     HEADER,
     MARK_SIZE,
     RECORD,
     RECORD_AT,
     Broken,
-    generation_of,
-    known_payload,
     mark,
     marked_behind,
     marked_title_of,
@@ -61,7 +57,7 @@ from stelsel.ledger.glance import subject_of
 from stelsel.ledger.journal import Line, Piece, Position, Pruned
 from stelsel.ledger.numbers import Key, Numbers, key_of
 from stelsel.ledger.pruning import prune_segment
-from stelsel.ledger.recent import PIECE, Recent
+from stelsel.ledger.recent import Recent
 from stelsel.ledger.segment_files import (
     corrupt,
     lost,
@@ -72,6 +68,7 @@ from stelsel.ledger.segment_files import (
     unavailable,
     write_all,
 )
+from stelsel.ledger.segment_reader import SegmentReader
 
 _log = logger("ledger")
 
@@ -81,7 +78,7 @@ _TAIL = 64
 """Bytes at the end of what was acknowledged, by which the file is known again."""
 
 
-class SegmentJournal:
+class SegmentJournal(SegmentReader):
     """The journal of one process, in segment files."""
 
     def __init__(
@@ -93,7 +90,7 @@ class SegmentJournal:
         make segments beforehand while there is much to record. Raises `LedgerCorrupt`, or `LedgerUnavailable` when the
         folder cannot be used.
         """
-        self._folder = folder
+        super().__init__(folder)
         self._segment_bytes = segment_bytes
         self._file: int | None = None
         self._inode: tuple[int, int] | None = None
@@ -243,20 +240,6 @@ class SegmentJournal:
         """See `Journal`."""
         return self._numbers.last(key_of(subject))
 
-    def generations(self) -> dict[int, int]:
-        """See `Journal`."""
-        found = {}
-        for segment in list(self._segments[:-1]):
-            try:
-                with self._path(segment).open("rb", buffering=0) as file:
-                    if (generation := generation_of(file.fileno(), segment)[0]) > 0:
-                        found[segment] = generation
-            except Broken as broken:
-                raise corrupt(self._path(segment), broken) from broken
-            except OSError as error:
-                raise unavailable(error) from error
-        return found
-
     def close(self) -> None:
         """See `Journal`."""
         if self._ahead is not None:
@@ -267,58 +250,6 @@ class SegmentJournal:
                 os.fsync(self._file)
         self._let_go()
         self._numbers.close()
-
-    # Reading
-
-    def _from_files(self, start: int, stop: int, near: Position | None = None) -> Iterator[Piece]:
-        if stop > self.size:
-            raise ValueError("the journal is not that long")
-        segments = list(self._segments)
-        at = bisect_right(segments, start) - 1
-        while start < stop:
-            end = min(stop, segments[at + 1]) if at + 1 < len(segments) else stop
-            yield from self._read(segments[at], start, end, near)
-            start, near = end, None
-            at += 1
-
-    def _read(
-        self, segment: int, start: int, stop: int, near: Position | None = None, chunk: int = CHUNK
-    ) -> Iterator[Piece]:
-        """Records start..stop-1 of one segment, looked for from `near` on if that is a place in it."""
-        path = self._path(segment)
-        try:
-            with path.open("rb", buffering=0) as file:
-                generation, offset = generation_of(file.fileno(), segment)
-                index = segment
-                if (
-                    near is not None
-                    and (near.segment, near.generation) == (segment, generation)
-                    and near.index <= start
-                ):
-                    index, offset = near.index, near.offset
-                else:
-                    chunk = CHUNK
-                offsets: list[int] = []
-                payloads: list[bytes] = []
-                for place, payload in read_frames(file.fileno(), offset, chunk):
-                    if not known_payload(payload):
-                        raise Broken(place, "a frame of a kind that this version does not know")
-                    index += 1
-                    if index <= start:
-                        continue
-                    offsets.append(place)
-                    payloads.append(payload)
-                    if index == stop or len(payloads) == PIECE:
-                        after = Position(index, segment, place + HEADER.size + len(payload), generation)
-                        yield Piece(index - len(payloads), segment, generation, offsets, payloads, after)
-                        offsets, payloads = [], []
-                    if index == stop:  # what follows may be a batch that is being written
-                        return
-        except Broken as broken:
-            raise corrupt(path, broken) from broken
-        except OSError as error:
-            raise unavailable(error) from error
-        raise corrupt(path, Broken(offset, f"it ends before record {index}"))
 
     # Numbers
 
@@ -473,9 +404,6 @@ class SegmentJournal:
         if file is not None:
             with suppress(OSError):
                 os.close(file)
-
-    def _path(self, segment: int) -> Path:
-        return self._folder / f"{segment:020d}.segment"
 
 
 def _lines(piece: Piece) -> Iterator[Line]:

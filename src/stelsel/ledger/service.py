@@ -32,7 +32,7 @@ from stelsel.ledger.merkle import Tiles, consistency_proof, inclusion_proof, roo
 from stelsel.ledger.note import ED25519, VerifierKey
 from stelsel.ledger.query import MAXIMUM_LIMIT, Entry, LogQuery, Query
 from stelsel.ledger.record import Record
-from stelsel.ledger.settings import LedgerSettings
+from stelsel.ledger.settings import SEGMENTS, LedgerSettings
 
 T = TypeVar("T")
 
@@ -345,7 +345,8 @@ class Ledger:
                 next_step="make the folder writable for this user, and give it room",
             ) from error
         try:
-            index = Index(folder / "index.sqlite", pause=settings.index_pause)
+            apart = folder / "segments" if settings.index_apart and settings.journal == SEGMENTS else None
+            index = Index(folder / "index.sqlite", pause=settings.index_pause, segments=apart)
             try:
                 key = LedgerKey.load(folder / "ledger.key")
                 journal = open_journal(
