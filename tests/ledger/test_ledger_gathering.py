@@ -82,7 +82,7 @@ def test_while_many_come_they_share_a_sync_and_none_waits_longer_than_is_set(tmp
                 await asyncio.sleep(0.005)
         await asyncio.gather(*tasks)
         assert max(waits) < 0.5
-        assert len(disk.batches) < 20
+        assert len(disk.batches) < 25  # of some sixteen each
         assert sum(map(len, disk.batches)) == 300
 
     play(tmp_path, scenario, gather=0.1)
@@ -117,12 +117,12 @@ def test_a_parcel_stays_whole_when_it_is_more_than_a_batch_and_counts_as_its_rec
         await asyncio.sleep(0.05)
         parcels = [commit.offer(parcel_of([item(number) for number in range(15)])) for _ in range(2)]
         with pytest.raises(LedgerUnavailable, match="too many"):
-            commit.offer(parcel_of([item(number) for number in range(11)]))
+            commit.offer(parcel_of([item(number) for number in range(16)]))
         rest = commit.offer(parcel_of([item(number) for number in range(10)]))
         assert await asyncio.gather(first, *parcels, rest) == [0, 1, 16, 31]
         assert [len(batch) for batch in disk.batches] == [1, 15, 15, 10]
 
-    play(tmp_path, scenario, records=10, waiting=40)
+    play(tmp_path, scenario, records=10, waiting=30)  # beyond what the writer has in hand
 
 
 def test_a_parcel_whose_caller_went_away_is_not_written(tmp_path: Path) -> None:
