@@ -51,7 +51,7 @@ WINDOW: Final = 256 * 1024
 _HEADER = struct.Struct("!BIH")
 _HEADER_SIZE: Final = 7
 _COUNT = struct.Struct("!I")
-_LARGEST: Final = 16 * 1024
+_LARGEST: Final = 32 * 1024
 """Bytes of payload in a frame that we send."""
 _TOGETHER: Final = 8 * 1024
 """Bytes that are sent at once: enough to share what sending costs, and few enough that the other side, which shares
@@ -357,21 +357,27 @@ class Carrier(asyncio.Protocol):
         if len(data) <= _LARGEST:
             self.frame(DATA, number, data)
             return
+        if self.closing:
+            return
         for at in range(0, len(data), _LARGEST):
-            self.frame(DATA, number, data[at : at + _LARGEST])
+            self._add(DATA, number, data[at : at + _LARGEST])
+        self._flush()  # all of it as one
 
     def frame(self, kind: int, number: int, payload: bytes) -> None:
         """Send a frame, in this turn of the loop."""
         if self.closing:
             return
-        out = self._out
-        if not out:
+        if not self._out:
             self.loop.call_soon(self._flush)
+        self._add(kind, number, payload)
+        if self._unsent >= _TOGETHER:
+            self._flush()
+
+    def _add(self, kind: int, number: int, payload: bytes) -> None:
+        out = self._out
         out.append(_HEADER.pack(kind, number, len(payload)))
         out.append(payload)
         self._unsent += len(payload)
-        if self._unsent >= _TOGETHER:
-            self._flush()
 
     def forget(self, lane: Lane) -> None:
         """The lane is over."""
