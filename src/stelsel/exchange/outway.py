@@ -185,9 +185,7 @@ class Outway(Gateway):
         return service
 
     async def _look_again(self, facts: Facts, service: Service) -> None:
-        now = self._clock.now()
-        if not still_holds(self._agreements, facts, now):
-            await look_again(self._agreements, self._ledger, facts, service, now, OutwayLogWriteError)
+        await look_again(self._agreements, self._ledger, facts, service, self._clock.now(), OutwayLogWriteError)
 
     async def _forward(self, call: Call, facts: Facts, route: Route, service: Service) -> None:
         dress = _Dress(facts.transaction_line)
