@@ -26,6 +26,7 @@ from stelsel.agreements.tokens import Token, TokenClaims
 from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.base.clock import SystemClock
 from stelsel.base.jose import Signer
+from stelsel.base.moment import Moment
 from stelsel.exchange.inway import Inway
 from stelsel.exchange.outway import Outway
 from stelsel.exchange.settings import InwaySettings, OutwaySettings
@@ -167,17 +168,24 @@ class StandInLedger:
         self.broken = False
         self.disk: Callable[[], Awaitable[None]] = nothing
         self.waiting = self.most_waiting = 0
+        self._tasks: set[asyncio.Future[None]] = set()
 
-    async def append(self, record: Record) -> int:
+    def append_then(self, record: Record, moment: Moment) -> None:
+        task = asyncio.ensure_future(self._append(record, moment))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _append(self, record: Record, moment: Moment) -> None:
         self.waiting += 1
         self.most_waiting = max(self.waiting, self.most_waiting)
         await asyncio.sleep(0)
         await self.disk()
         self.waiting -= 1
         if self.broken:
-            raise LedgerUnavailable("the disk is full")
-        self.records.append(record)
-        return len(self.records) - 1
+            moment.fails(LedgerUnavailable("the disk is full"))
+        elif not moment.over():
+            self.records.append(record)
+            moment.comes(len(self.records) - 1)
 
 
 @dataclass

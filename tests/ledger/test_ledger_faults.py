@@ -13,11 +13,11 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 import psycopg
 import pytest
@@ -25,6 +25,7 @@ from structlog.testing import capture_logs
 
 from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import SystemClock
+from stelsel.base.moment import Steps
 from stelsel.demo.postgres import ThrowawayPostgres
 from stelsel.exchange.faults import TransactionLogWriteError
 from stelsel.exchange.ports import write_down
@@ -130,12 +131,38 @@ class HangingJournal(_Folder):
             return append(journal, batch)
 
         patch.setattr(SegmentJournal, "append", slow)
+        patch.setattr(SegmentJournal, "begin", lambda journal, batch: None)
 
     def begin(self) -> None:
         self._free.clear()
 
     def end(self) -> None:
         self._free.set()
+
+
+class _Walk(Steps):
+    """Moves on what the steps of a request would: it waits for moments, not for futures."""
+
+    def __init__(self, steps: Coroutine[Any, Any, None]) -> None:
+        self._steps = steps
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def of(cls, steps: Coroutine[Any, Any, None]) -> None:
+        walk = cls(steps)
+        walk.go_on()
+        await walk.done
+
+    def go_on(self, waited: Any = None) -> None:
+        try:
+            self._steps.send(None).steps = self
+        except StopIteration:
+            self.done.set_result(None)
+        except Exception as error:  # noqa: BLE001 - told to who awaits it
+            self.done.set_exception(error)
+
+    def go_on_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self.go_on)
 
 
 class _Database:
@@ -301,7 +328,7 @@ class Caller:
         begin = time.monotonic()
         records = [self._next() for _ in range(size)]
         with pytest.raises(TransactionLogWriteError) as refusal:
-            await write_down(self._ledger, records, TransactionLogWriteError)
+            await _Walk.of(write_down(self._ledger, records, TransactionLogWriteError))
         assert time.monotonic() - begin < DEADLINE + SLACK
         assert (refusal.value.status, refusal.value.code) == (500, "TRANSACTION_LOG_WRITE_ERROR")
         assert isinstance(refusal.value.__cause__, LedgerUnavailable)

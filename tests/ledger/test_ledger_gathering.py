@@ -15,7 +15,7 @@ from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.frames import Broken
 from stelsel.ledger.group_commit import GroupCommit
 from stelsel.ledger.journal import Piece
-from stelsel.ledger.segments import SegmentJournal
+from stelsel.ledger.segments import SegmentJournal, Write
 
 
 class Disk(SegmentJournal):
@@ -31,6 +31,18 @@ class Disk(SegmentJournal):
         time.sleep(self.takes)
         return super().append(batch)
 
+    def begin(self, batch: Batch) -> Write | None:
+        write = None if self.takes else super().begin(batch)
+        if write is not None:
+            self.batches.append(list(batch))
+        return write
+
+
+@pytest.fixture(params=[False, True], ids=["thread", "behind"])
+def io_uring(request: pytest.FixtureRequest) -> bool:
+    """Who writes: a thread, or the kernel, behind the event loop."""
+    return bool(request.param)
+
 
 def item(number: int, subject: str = "") -> Item:
     about = f',"subject":"{subject}"' if subject else ""
@@ -43,10 +55,13 @@ def play(
     gather: float = 0.0,
     records: int = 1000,
     waiting: int = 400,
+    io_uring: bool = True,
 ) -> None:
     async def main() -> None:
         disk = Disk(folder / "segments")
-        commit = GroupCommit(disk, batch_records=records, waiting_records=waiting, deadline=5, gather=gather)
+        commit = GroupCommit(
+            disk, batch_records=records, waiting_records=waiting, deadline=5, gather=gather, io_uring=io_uring
+        )
         commit.start()
         await scenario(commit, disk)
         assert await commit.stop()
@@ -55,7 +70,7 @@ def play(
     asyncio.run(main())
 
 
-def test_the_first_after_a_silence_never_waits_and_a_few_hardly_do(tmp_path: Path) -> None:
+def test_the_first_after_a_silence_never_waits_and_a_few_hardly_do(tmp_path: Path, io_uring: bool) -> None:
     async def scenario(commit: GroupCommit, disk: Disk) -> None:
         begin = time.monotonic()
         await commit.append(item(0))
@@ -63,10 +78,10 @@ def test_the_first_after_a_silence_never_waits_and_a_few_hardly_do(tmp_path: Pat
         await commit.append(item(1))
         assert time.monotonic() - begin < 0.8  # a quarter of a step, and no step more
 
-    play(tmp_path, scenario, gather=2.0)
+    play(tmp_path, scenario, gather=2.0, io_uring=io_uring)
 
 
-def test_while_many_come_they_share_a_sync_and_none_waits_longer_than_is_set(tmp_path: Path) -> None:
+def test_while_many_come_they_share_a_sync_and_none_waits_longer_than_is_set(tmp_path: Path, io_uring: bool) -> None:
     async def scenario(commit: GroupCommit, disk: Disk) -> None:
         waits = []
 
@@ -85,10 +100,10 @@ def test_while_many_come_they_share_a_sync_and_none_waits_longer_than_is_set(tmp
         assert len(disk.batches) < 25  # of some sixteen each
         assert sum(map(len, disk.batches)) == 300
 
-    play(tmp_path, scenario, gather=0.1)
+    play(tmp_path, scenario, gather=0.1, io_uring=io_uring)
 
 
-def test_what_is_offered_together_stands_in_a_row_and_is_numbered(tmp_path: Path) -> None:
+def test_what_is_offered_together_stands_in_a_row_and_is_numbered(tmp_path: Path, io_uring: bool) -> None:
     async def scenario(commit: GroupCommit, disk: Disk) -> None:
         items = [item(0, "a"), item(1), item(2, "b"), item(3, "a"), item(4)]
         single, parcel = commit.append(item(9, "a")), commit.offer(parcel_of(items))
@@ -106,7 +121,7 @@ def test_what_is_offered_together_stands_in_a_row_and_is_numbered(tmp_path: Path
         pieces.extend(disk.pieces(0, 7))  # from memory
 
     pieces: list[Piece] = []
-    play(tmp_path, scenario)
+    play(tmp_path, scenario, io_uring=io_uring)
     assert list(SegmentJournal(tmp_path / "segments").pieces(0, 7)) == pieces  # from the file
 
 
@@ -122,17 +137,17 @@ def test_a_parcel_stays_whole_when_it_is_more_than_a_batch_and_counts_as_its_rec
         assert await asyncio.gather(first, *parcels, rest) == [0, 1, 16, 31]
         assert [len(batch) for batch in disk.batches] == [1, 15, 15, 10]
 
-    play(tmp_path, scenario, records=10, waiting=30)  # beyond what the writer has in hand
+    play(tmp_path, scenario, records=10, waiting=30, io_uring=False)  # beyond what the writer has in hand
 
 
-def test_a_parcel_whose_caller_went_away_is_not_written(tmp_path: Path) -> None:
+def test_a_parcel_whose_caller_went_away_is_not_written(tmp_path: Path, io_uring: bool) -> None:
     async def scenario(commit: GroupCommit, disk: Disk) -> None:
         gone, stays = (commit.offer(parcel_of([item(number), item(number + 1)])) for number in (0, 5))
         gone.cancel()
         assert await stays == 0
         assert disk.size == 2
 
-    play(tmp_path, scenario)
+    play(tmp_path, scenario, io_uring=io_uring)
 
 
 def test_frames_of_another_process_are_taken_only_when_they_are_whole() -> None:

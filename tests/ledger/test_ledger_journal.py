@@ -190,7 +190,7 @@ def test_a_slow_disk_refuses_at_the_deadline_and_what_waited_is_never_written(tm
 
     async def run() -> None:
         journal = Slow(tmp_path / "segments")
-        commit = GroupCommit(journal, batch_records=1, waiting_records=3, deadline=0.15)
+        commit = GroupCommit(journal, batch_records=1, waiting_records=3, deadline=0.15, io_uring=False)
         commit.start()
         begin = time.monotonic()
         first = commit.append(_item(0))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from stelsel.base.errors import Fault, TooLarge
+from stelsel.base.moment import Moment, Steps
 from stelsel.exchange.faults import GatewayTimeout, OversuppliedAnswer, TooSlow, UpstreamBroke
 from stelsel.exchange.heads import RequestHead, ResponseHead
 from stelsel.exchange.upstream import Pool, UpstreamConnection
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))  # RFC 9110, section 9.2.2
 _BUFFER = 64 * 1024
+_RELAYED: Final = 1
+"""What comes of an answer that went to the client."""
 
 Dress = Callable[[ResponseHead], bytes]
 """Makes the header lines that the client gets out of an answer's head, without its length."""
@@ -24,45 +27,7 @@ FirstLook = Callable[[ResponseHead], bool]
 """Whether an answer may go to the client; if not, it is read to its end and dropped."""
 
 
-class _Moment:
-    """What the steps of one call wait for: when it comes they go on at once, without a turn of the loop."""
-
-    __slots__ = ("call", "come", "fault", "value")
-
-    def __init__(self) -> None:
-        self.call: Call | None = None
-        """Whose steps wait for it."""
-        self.come = False
-        self.value = False
-        self.fault: BaseException | None = None
-
-    def __await__(self) -> Generator[Any, None, bool]:
-        if not self.come:
-            yield self
-        if self.fault is not None:
-            raise self.fault
-        return self.value
-
-    def comes(self, value: bool) -> None:
-        """It is there, and this is what comes of it. The steps go on before this returns."""
-        if not self.come:
-            self.come = True
-            self.value = value
-            call, self.call = self.call, None  # no ring, which only the garbage collector would undo
-            if call is not None:
-                call.go_on()
-
-    def fails(self, fault: BaseException) -> None:
-        """It will never be there. The steps go on in the next turn of the loop."""
-        if not self.come:
-            self.come = True
-            self.fault = fault
-            call, self.call = self.call, None
-            if call is not None:
-                call.connection.gateway.loop.call_soon(call.go_on)
-
-
-class Call:
+class Call(Steps):
     """One exchange in progress at one gateway, made by the client's connection; its steps are `Gateway.carry`.
 
     The steps are a coroutine that the call itself moves on, from one future to the next, at once and within the turn of
@@ -115,7 +80,7 @@ class Call:
         """Whether its first step was taken."""
         self.given_up = False
         self._steps: Coroutine[Any, Any, None] | None = None
-        self._waiting: asyncio.Future[Any] | _Moment | None = None
+        self._waiting: asyncio.Future[Any] | Moment | None = None
         self.upstream_full = False
         """Whether the party behind takes no more of the body for now."""
         self.began = self.touched = now
@@ -124,7 +89,7 @@ class Call:
         self._buffered = 0
         self._limit = _BUFFER
         self._waiter: asyncio.Future[None] | None = None
-        self._done: _Moment | None = None
+        self._done: Moment | None = None
         self._dress: Dress = _nothing
         self._send_chunked = False
         self._first_look: FirstLook | None = None
@@ -140,8 +105,7 @@ class Call:
         self._steps = steps
         self.go_on()
 
-    def go_on(self, waited: asyncio.Future[Any] | None = None) -> None:
-        """Take the steps up to the next wait; what came of the last one, that itself tells them."""
+    def go_on(self, waited: Any = None) -> None:
         del waited
         self._waiting = None
         if self._steps is None:
@@ -152,21 +116,24 @@ class Call:
             self._steps = None
             return
         if future is None:  # it only lets others go first
-            self.connection.gateway.loop.call_soon(self.go_on)
+            self.go_on_soon()
             return
         self._waiting = future
-        if isinstance(future, _Moment):
-            future.call = self
+        if isinstance(future, Moment):
+            future.steps = self
         else:
             future.add_done_callback(self.go_on)
         if self.given_up:
             self.give_up()
 
+    def go_on_soon(self) -> None:
+        self.connection.gateway.loop.call_soon(self.go_on)
+
     def give_up(self) -> None:
         """Stop carrying: what the steps wait for is cancelled."""
         self.given_up = True
         waiting = self._waiting
-        if isinstance(waiting, _Moment):
+        if isinstance(waiting, Moment):
             waiting.fails(asyncio.CancelledError())
         elif waiting is not None:
             waiting.cancel()
@@ -255,7 +222,7 @@ class Call:
                 fresh = True
 
     async def _over(self, upstream: UpstreamConnection, head: bytes) -> bool:
-        self._done = _Moment()
+        self._done = Moment()
         self._looked_away = False
         self._ask_body()
         self.upstream = upstream
@@ -268,7 +235,7 @@ class Call:
         if not self.connection.writable:
             upstream.read(False)
         try:
-            return await self._done
+            return await self._done == _RELAYED
         finally:
             self.upstream = None
             self._done = None
@@ -342,7 +309,7 @@ class Call:
 
     def answer_over(self) -> None:
         if self._done is not None:
-            self._done.comes(not self._looked_away)
+            self._done.comes(0 if self._looked_away else _RELAYED)
 
     def answer_failed(self, fault: Fault) -> None:
         self.answer_flush()
@@ -414,7 +381,7 @@ class _Whole:
     """Takes an answer as a whole."""
 
     def __init__(self, call: Call, limit: int) -> None:
-        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.done = Moment()
         self._call = call
         self._limit = limit
         self._size = 0
@@ -441,12 +408,10 @@ class _Whole:
         """Nothing to write yet."""
 
     def answer_over(self) -> None:
-        if not self.done.done():
-            self.done.set_result(True)
+        self.done.comes(_RELAYED)
 
     def answer_failed(self, fault: Fault) -> None:
-        if not self.done.done():
-            self.done.set_exception(fault)
+        self.done.fails(fault)
 
     def answer_flush(self) -> None:
         """Nothing to write: the answer is kept until it is whole."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stelsel.agreements.agreement import Agreement
 from stelsel.agreements.tokens import Token, TokenClaims
 from stelsel.base.errors import Fault
+from stelsel.base.moment import Moment
 from stelsel.exchange.faults import TransactionLogWriteError
 from stelsel.ledger.record import Record
 
@@ -39,8 +39,8 @@ class AgreementsPort(Protocol):
 class LedgerPort(Protocol):
     """The ledger of this peer."""
 
-    def append(self, record: Record) -> Awaitable[int]:
-        """The record's index, when it is durable. Raises a `Fault` at once or when awaited."""
+    def append_then(self, record: Record, moment: Moment) -> None:
+        """Record it: `moment` comes, with the index, when it is durable. Raises a `Fault`, or the moment fails."""
         ...
 
 
@@ -50,13 +50,13 @@ async def write_down(ledger: LedgerPort, records: Sequence[Record], refusal: typ
     They wait together, so that they share one sync of the disk.
     """
     try:
-        if len(records) == 1:
-            await ledger.append(records[0])
-        elif records:
-            results = await asyncio.gather(*(ledger.append(record) for record in records), return_exceptions=True)
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result
+        moments: list[Moment] = []
+        for record in records:
+            moment = Moment()
+            ledger.append_then(record, moment)
+            moments.append(moment)
+        for moment in moments:
+            await moment
     except (Fault, OSError) as error:
         fault = refusal(
             "the transaction could not be recorded, so it was not carried",

@@ -21,7 +21,9 @@ from queue import SimpleQueue
 from typing import Final
 
 from stelsel.base.log import logger
+from stelsel.base.moment import FutureMoment, Moment
 from stelsel.ledger.batch import Batch, Item, Named, Parcel
+from stelsel.ledger.behind import Behind, behind
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.frames import frame
 from stelsel.ledger.journal import Journal
@@ -31,7 +33,7 @@ _log = logger("ledger")
 _ENOUGH: Final = 16
 """Records that make a batch at once."""
 _IN_HAND: Final = 2
-"""Batches that the writer thread has at most: the one that it writes, and the next."""
+"""Batches that the writer thread has at most: the one that it writes, and the next. Behind the loop there is one."""
 _FEW = 4.0
 """Records in a batch, below which less time passes before the next."""
 _NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder"
@@ -40,11 +42,9 @@ _NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder
 class _Offer(Parcel):
     """A parcel, and who waits for it."""
 
-    def __init__(
-        self, frames: bytes, count: int, named: Sequence[Named], future: asyncio.Future[int], due: float
-    ) -> None:
+    def __init__(self, frames: bytes, count: int, named: Sequence[Named], moment: Moment, due: float) -> None:
         super().__init__(frames, count, named)
-        self.future = future
+        self.moment = moment
         self.due = due
 
 
@@ -52,18 +52,30 @@ class GroupCommit:
     """Appends to a journal from one event loop. `deadline` and `gather` in seconds."""
 
     def __init__(
-        self, journal: Journal, *, batch_records: int, waiting_records: int, deadline: float, gather: float = 0.0
+        self,
+        journal: Journal,
+        *,
+        batch_records: int,
+        waiting_records: int,
+        deadline: float,
+        gather: float = 0.0,
+        io_uring: bool = True,
     ) -> None:
         self._journal = journal
         self._batch_records = batch_records
         self._waiting_records = waiting_records
         self._deadline = deadline
         self._gather = gather
+        self._io_uring = io_uring
         self._gathering: list[_Offer] = []
         self._waiting = self._unfinished = 0
         """Records that gather; and those of which it is not known yet what became of them."""
         self._in_hand: deque[list[_Offer]] = deque()
-        """The batches that the writer thread has, as far as is known here."""
+        """The batches that are being written, as far as is known here."""
+        self._behind: Behind | None = None
+        self._at_once = _IN_HAND
+        self._alive: list[_Offer] = []
+        """Of the batch that is written behind the loop: those whose callers still waited when it was begun."""
         self._about_to = False
         """Whether a turn of the loop, or a pause, is still to come before the next batch is handed over."""
         self._batches: SimpleQueue[list[_Offer] | None] = SimpleQueue()
@@ -78,6 +90,10 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._idle.set()
         self._writer.start()
+        if self._io_uring:
+            self._behind = behind(self._journal, self._behind_told)
+        if self._behind is not None:
+            self._at_once = 1
 
     async def stop(self) -> bool:
         """Let what was accepted be written, within the deadline, and end the writer thread.
@@ -97,7 +113,8 @@ class GroupCommit:
         self._fail(gathering, LedgerUnavailable("the ledger is closing", next_step=_NEXT_STEP))
         self._batches.put(None)
         await asyncio.to_thread(self._writer.join, self._deadline)
-        return not self._writer.is_alive()
+        still = self._behind is None or self._behind.stop()
+        return still and not self._writer.is_alive()
 
     @property
     def refusing(self) -> bool:
@@ -106,8 +123,14 @@ class GroupCommit:
 
     def append(self, item: Item) -> asyncio.Future[int]:
         """A future of the record's index: see `offer`."""
+        moment = FutureMoment(self._future())
+        self.append_then(item, moment)
+        return moment.future
+
+    def append_then(self, item: Item, moment: Moment) -> None:
+        """The same for one record; `moment` comes, with its index, or fails."""
         nonce, record, subject = item
-        return self._gather_one(frame(nonce, record), 1, [(0, subject)] if subject else ())
+        self._add(frame(nonce, record), 1, [(0, subject)] if subject else (), moment)
 
     def offer(self, parcel: Parcel) -> asyncio.Future[int]:
         """A future of the index of the first record: done when all are durable, or failed with `LedgerUnavailable`.
@@ -115,29 +138,36 @@ class GroupCommit:
         When the deadline passes while the records are being written, the future fails although they may still become
         durable: see `segments`. Records that are still waiting then are never written.
         """
-        return self._gather_one(parcel.frames, parcel.count, parcel.named)
+        moment = FutureMoment(self._future())
+        self._add(parcel.frames, parcel.count, parcel.named, moment)
+        return moment.future
 
-    def _gather_one(self, frames: bytes, count: int, named: Sequence[Named]) -> asyncio.Future[int]:
+    def _future(self) -> asyncio.Future[int]:
+        return self._running().create_future()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
         loop = self._loop
         if loop is None:
             raise LedgerUnavailable("the ledger is not open", next_step="start the node")
+        return loop
+
+    def _add(self, frames: bytes, count: int, named: Sequence[Named], moment: Moment) -> None:
+        loop = self._running()
         if self._waiting + count > self._waiting_records:
             raise LedgerUnavailable("too many records wait for the disk", next_step=_NEXT_STEP)
-        future = loop.create_future()
         if not self._unfinished:
             self._idle.clear()
         self._unfinished += count
         self._waiting += count
-        self._gathering.append(_Offer(frames, count, named, future, loop.time() + self._deadline))
+        self._gathering.append(_Offer(frames, count, named, moment, loop.time() + self._deadline))
         if self._waiting >= _ENOUGH:
-            if len(self._in_hand) < _IN_HAND:
+            if len(self._in_hand) < self._at_once:
                 self._hand_over()
         elif not self._in_hand and not self._about_to:
             self._about_to = True
             loop.call_soon(self._in_time)  # whatever arrives in this turn of the loop goes along
         if self._timer is None:
             self._timer = loop.call_later(self._deadline, self._expire)
-        return future
 
     def _in_time(self) -> None:
         """What has gathered waited long enough."""
@@ -146,7 +176,7 @@ class GroupCommit:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Give the writer thread what has gathered, as much as goes in one batch."""
+        """Have written what has gathered, as much as goes in one batch."""
         gathering = self._gathering
         count = taken = 0
         for offer in gathering:
@@ -158,7 +188,19 @@ class GroupCommit:
         self._waiting -= count
         batch = gathering[:taken] if self._gathering else gathering
         self._in_hand.append(batch)
+        if self._behind is not None:
+            self._alive = _alive(batch)
+            if self._alive and self._behind.begin(Batch(self._alive)):
+                return
         self._batches.put(batch)
+
+    def _behind_told(self, first: int | None, error: LedgerUnavailable | None) -> None:
+        """What became of the batch that is in hand."""
+        offered = self._in_hand[0]
+        if first is None and error is None:
+            self._batches.put(offered)
+        else:
+            self._written(offered, self._alive, first or 0, error)
 
     def _let_gather(self, last: int) -> None:
         """A batch of `last` records is done: hand over the next in time."""
@@ -181,8 +223,7 @@ class GroupCommit:
 
     def _write_batch(self, offered: list[_Offer]) -> bool:
         """Write it; False when nobody is there any more to hear of it."""
-        # Of those who went away meanwhile nothing is written yet, so nothing is needed.
-        batch = [offer for offer in offered if not offer.future.done()]
+        batch = _alive(offered)
         first = 0
         error: LedgerUnavailable | None = None
         try:
@@ -206,13 +247,6 @@ class GroupCommit:
     def _written(self, offered: list[_Offer], batch: list[_Offer], first: int, error: LedgerUnavailable | None) -> None:
         if batch:
             self._alarm(error)
-        if error is not None:
-            self._fail(batch, error)
-        else:
-            for offer in batch:
-                if not offer.future.done():
-                    offer.future.set_result(first)
-                first += offer.count
         count = 0
         for offer in offered:
             count += offer.count
@@ -221,6 +255,13 @@ class GroupCommit:
         if not self._unfinished:
             self._idle.set()
         self._let_gather(count)
+        # At last, for those who waited go on at once, and may offer more.
+        if error is not None:
+            self._fail(batch, error)
+        else:
+            for offer in batch:
+                offer.moment.comes(first)
+                first += offer.count
 
     def _expire(self) -> None:
         """Refuse what has waited too long. One timer serves all that wait."""
@@ -233,12 +274,12 @@ class GroupCommit:
         oldest: float | None = None
         for waiting in (*self._in_hand, self._gathering):
             for offer in waiting:
-                if offer.future.done():
+                if offer.moment.over():
                     continue
                 if offer.due > now:
                     oldest = offer.due if oldest is None else min(oldest, offer.due)
                     break
-                offer.future.set_exception(_again(late))
+                offer.moment.fails(_again(late))
                 self._alarm(late)
         if oldest is not None:
             self._timer = loop.call_later(max(oldest - now, 0.01), self._expire)
@@ -256,8 +297,12 @@ class GroupCommit:
     @staticmethod
     def _fail(waiting: list[_Offer], error: LedgerUnavailable) -> None:
         for offer in waiting:
-            if not offer.future.done():
-                offer.future.set_exception(_again(error))
+            offer.moment.fails(_again(error))
+
+
+def _alive(offered: list[_Offer]) -> list[_Offer]:
+    """Without those who went away: of them nothing is written yet, so nothing is needed."""
+    return [offer for offer in offered if not offer.moment.over()]
 
 
 def _again(error: LedgerUnavailable) -> LedgerUnavailable:

@@ -74,6 +74,10 @@ class Numbers:
         """It was told the numbers of the first `size` records."""
         self._table.set_covered(size)
 
+    def roomy(self, more: int) -> bool:
+        """Whether so many can be told without making room, so without waiting for the disk."""
+        return self._larger is None and self._table.has_room(more, _USUAL)
+
     def give(self, subjects: Sequence[str]) -> tuple[list[int], dict[Key, int]]:
         """The numbers of records about these, and the last ones so given: `tell` them when the records are durable.
 

@@ -35,6 +35,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from stelsel.base.log import logger
 from stelsel.ledger.ahead import BUSY, Ahead
@@ -76,6 +77,19 @@ _FLUSHED = 1 << 18
 """Records after which the numbers are brought to disk: so many are read again when the machine was started anew."""
 _TAIL = 64
 """Bytes at the end of what was acknowledged, by which the file is known again."""
+
+
+class Write(NamedTuple):
+    """A batch as it goes into a file."""
+
+    file: int
+    data: bytes
+    place: int
+    mark: int
+    """Bytes before the frames of its records."""
+    records: int
+    given: dict[Key, int]
+    """The numbers of residents' records that are in it."""
 
 
 class SegmentJournal(SegmentReader):
@@ -130,50 +144,83 @@ class SegmentJournal(SegmentReader):
         """See `Journal`."""
         offered = batch if isinstance(batch, Batch) else Batch([parcel_of(batch)])
         with self._turn:
-            numbers: list[int] = []
-            given: dict[Key, int] = {}
-            if offered.named:
-                try:
-                    numbers, given = self._numbers.give(offered.subjects())
-                except OSError as error:
-                    raise unavailable(error) from error
-            first = self._append(offered.data(numbers), len(offered))
-            for key, number in given.items():
-                self._numbers.tell(key, number)
-            self._numbers.cover(self.size)
+            try:
+                numbers, given = self._numbers.give(offered.subjects())
+            except OSError as error:
+                raise unavailable(error) from error
+            data = offered.data(numbers)
+            try:
+                file = self._file if self._file is not None else self._reopen()
+                if self._is_full(len(data), len(offered)):
+                    file = self._rotate()
+            except OSError as error:
+                self._let_go()
+                raise unavailable(error) from error
+            write = self._next_write(file, data, len(offered), given)
+            try:
+                write_all(file, write.data, write.place)
+                os.fdatasync(file)
+                return self._written(write)
+            except OSError as error:
+                self._cut_off(file)
+                raise unavailable(error) from error
+
+    def begin(self, batch: Batch) -> Write | None:
+        """What is to be made durable so that this batch is: then `finish`, or when that fails `abandon`, is called.
+
+        None: there is more to do than that, or something else goes on; then it is to be appended. Never waits, so it
+        can be called in an event loop; it counts as one call of `append`, which lasts until the other call.
+        """
+        if not self._turn.acquire(blocking=False):
+            return None
+        write: Write | None = None
+        try:
+            if self._file is not None and self._numbers.roomy(len(batch)):
+                numbers, given = self._numbers.give(batch.subjects())
+                data = batch.data(numbers)
+                if not self._is_full(len(data), len(batch)):
+                    write = self._next_write(self._file, data, len(batch), given)
+        finally:
+            if write is None:
+                self._turn.release()
+        return write
+
+    def finish(self, write: Write) -> int:
+        """It is on disk; gives the index of its first record. Raises `LedgerUnavailable` if not where it should be."""
+        try:
+            return self._written(write)
+        except OSError as error:
+            self._cut_off(write.file)
+            raise unavailable(error) from error
+        finally:
+            self._turn.release()
+
+    def abandon(self, *, tried: bool) -> None:
+        """The write is not on disk, or not all of it; if it was `tried`, what there is of it is cut off first."""
+        if tried:
+            self._let_go()
+        self._turn.release()
+
+    def _next_write(self, file: int, frames: bytes, count: int, given: dict[Key, int]) -> Write:
+        data = mark(self.size) + frames if self._marked else frames
+        return Write(file, data, self._end, len(data) - len(frames), count, given)
+
+    def _written(self, write: Write) -> int:
+        """The write is on disk: from now on these records are there. Raises `OSError` when the file is not in place."""
+        first, end = self.size, write.place + len(write.data)
+        length = max(self._length, end)
+        self._check_in_place(write.file, length)
+        self._end, self._length = end, length
+        self._tail = write.data[-_TAIL:]
+        frames = write.data[write.mark :] if write.mark else write.data
+        self._recent.keep(first, write.records, self._segments[-1], write.place + write.mark, frames)
+        self.size = first + write.records
+        for key, number in write.given.items():
+            self._numbers.tell(key, number)
+        self._numbers.cover(self.size)
         if self.size - self._flushed >= _FLUSHED:
             self._flushed = self.size
             threading.Thread(target=self._flush, name="ledger-numbers", daemon=True).start()
-        return first
-
-    def _append(self, data: bytes, count: int) -> int:
-        first = self.size
-        try:
-            file = self._file if self._file is not None else self._reopen()
-            if self._is_full(len(data), count):
-                file = self._rotate()
-        except OSError as error:
-            self._let_go()
-            raise unavailable(error) from error
-        place = self._end
-        if self._marked:
-            sign = mark(first)
-            place += len(sign)
-        else:
-            sign = b""
-        end = place + len(data)
-        try:
-            write_all(file, sign + data, self._end)
-            os.fdatasync(file)
-            self._check_in_place(file, max(self._length, end))
-        except OSError as error:
-            self._cut_off(file)
-            raise unavailable(error) from error
-        self._end = end
-        self._length = max(self._length, end)
-        self._tail = data[-_TAIL:]
-        self._recent.keep(first, count, self._segments[-1], place, data)
-        self.size = first + count
         return first
 
     def _is_full(self, size: int, count: int) -> bool:

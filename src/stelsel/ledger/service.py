@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadRequest, ConfigurationFault, NotFound
+from stelsel.base.moment import Moment
 from stelsel.ledger import audit, evidence, published, receipts
-from stelsel.ledger.batch import Parcel
+from stelsel.ledger.batch import Item, Parcel
 from stelsel.ledger.checkpoint import LedgerKey, SignedCheckpoint, endorse, origin_of
 from stelsel.ledger.commitment import Nonces, sealed
 from stelsel.ledger.cosignature import Cosigned
@@ -70,6 +71,7 @@ class Ledger:
             waiting_records=settings.waiting_records,
             deadline=settings.deadline,
             gather=settings.gather,
+            io_uring=settings.io_uring,
         )
         self._commit.start()
         self._opened.index.start(self._opened.journal)
@@ -118,13 +120,23 @@ class Ledger:
         that was so refused may still turn out to be recorded (see `journal`), never the other way round.
         Raises `BadRequest` when the record has no canonical JSON or is too large.
         """
+        return self._running().append(self._item(record))
+
+    def append_then(self, record: Record, moment: Moment) -> None:
+        """The same: `moment` comes, with the index, or fails. What is known now is raised."""
+        self._running().append_then(self._item(record), moment)
+
+    def _item(self, record: Record) -> Item:
         data = record.canonical()
+        if len(data) > self._record_bytes:
+            raise BadRequest(f"the record is larger than {self._record_bytes} bytes")
+        return self._nonces.take(), data, record.subject
+
+    def _running(self) -> GroupCommit:
         commit = self._commit
         if commit is None:
             raise _closed()
-        if len(data) > self._record_bytes:
-            raise BadRequest(f"the record is larger than {self._record_bytes} bytes")
-        return commit.append((self._nonces.take(), data, record.subject))
+        return commit
 
     @property
     def record_bytes(self) -> int:
@@ -136,10 +148,7 @@ class Ledger:
 
         The caller sees to it that they are records (`batch.checked`), none larger than the settings allow.
         """
-        commit = self._commit
-        if commit is None:
-            raise _closed()
-        return commit.offer(parcel)
+        return self._running().offer(parcel)
 
     async def find(self, query: Query) -> list[Entry]:
         """The records that meet the query, with everything that was acknowledged before this call."""

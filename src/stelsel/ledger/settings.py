@@ -62,6 +62,11 @@ class LedgerSettings(Settings):
     waiting_records: int = Field(
         default=20_000, ge=1, le=1_000_000, description="records that may wait for the disk; more are refused at once"
     )
+    io_uring: bool = Field(
+        default=True,
+        description="let the Linux kernel write and sync segments behind the event loop, where it has io_uring and "
+        "allows it; else, and with false, a thread does it, which takes more processor time",
+    )
     segment_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=4096,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from stelsel.base.errors import BadRequest, Fault
+from stelsel.base.moment import FutureMoment, Moment
 from stelsel.exchange.workers.link import Kind, Link
 from stelsel.exchange.workers.messages import Encoded, Run, pack_records
 from stelsel.ledger.commitment import Nonces
@@ -49,7 +50,13 @@ class RemoteLedger:
         return self._next
 
     def append(self, record: Record) -> asyncio.Future[int]:
-        """See `stelsel.ledger.service.Ledger.append`. The house that is silent, or gone, has not recorded it."""
+        """See `stelsel.ledger.service.Ledger.append`."""
+        future: asyncio.Future[int] = self._loop.create_future()
+        self.append_then(record, FutureMoment(future))
+        return future
+
+    def append_then(self, record: Record, moment: Moment) -> None:
+        """See `stelsel.ledger.service.Ledger.append_then`. The house that is silent, or gone, has not recorded it."""
         data = record.canonical()
         if len(data) > self._record_bytes:
             raise BadRequest(f"the record is larger than {self._record_bytes} bytes")
@@ -57,22 +64,20 @@ class RemoteLedger:
             raise _gone()
         if len(self._waiting) + len(self._gathering) >= self._waiting_records:
             raise LedgerUnavailable("too many records wait for the ledger", next_step=_NEXT_STEP)
-        future: asyncio.Future[int] = self._loop.create_future()
         due = self._loop.time() + self._deadline
-        self._gathering.append(_Offer(frame(self._nonces.take(), data), record.subject, future, due))
+        self._gathering.append(_Offer(frame(self._nonces.take(), data), record.subject, moment, due))
         if not self._about_to_send and (not self._unanswered or len(self._gathering) >= _SOME):
             self._about_to_send = True
             self._loop.call_soon(self._send)
         if self._timer is None:
             self._timer = self._loop.call_later(self._deadline, self._expire)
-        return future
 
     def _send(self) -> None:
         self._about_to_send = False
         first = self._next
         records: list[Encoded] = []
         for offer in self._gathering:
-            if not offer.future.done():  # else its caller went away, or waited too long
+            if not offer.moment.over():  # else its caller went away, or waited too long
                 records.append((offer.frame, offer.subject))
                 self._waiting[self._next] = offer
                 self._next += 1
@@ -85,20 +90,23 @@ class RemoteLedger:
     def results(self, found: Iterable[Run]) -> None:
         """The house recorded these."""
         waiting = self._waiting
+        told: list[tuple[Moment, int]] = []
         for first, count, index in found:
             for offset in range(min(count, self._next - first)):
                 offer = waiting.pop(first + offset, None)
-                if offer is not None and not offer.future.done():
-                    offer.future.set_result(index + offset)
+                if offer is not None:
+                    told.append((offer.moment, index + offset))
             self._answered(count)
+        for moment, place in told:  # at last, for those who waited go on at once, and may offer more
+            moment.comes(place)
 
     def refused(self, first: int, count: int, fault: Fault) -> None:
         """The house did not record these."""
         for number in range(first, min(first + count, self._next)):
             offer = self._waiting.pop(number, None)
-            if offer is not None and not offer.future.done():
+            if offer is not None:
                 # A fault of its own for every caller, so that no traceback grows with the number of callers.
-                offer.future.set_exception(type(fault)(fault.detail, next_step=fault.next_step))
+                offer.moment.fails(type(fault)(fault.detail, next_step=fault.next_step))
         self._answered(count)
 
     def _answered(self, count: int) -> None:
@@ -116,8 +124,7 @@ class RemoteLedger:
         offers = [*self._waiting.values(), *self._gathering]
         self._waiting, self._gathering = {}, []
         for offer in offers:
-            if not offer.future.done():
-                offer.future.set_exception(_gone())
+            offer.moment.fails(_gone())
 
     def _expire(self) -> None:
         self._timer = None
@@ -139,19 +146,16 @@ class RemoteLedger:
 
     @staticmethod
     def _too_late(offer: _Offer) -> None:
-        if not offer.future.done():
-            offer.future.set_exception(
-                LedgerUnavailable("the ledger did not take the record in time", next_step=_NEXT_STEP)
-            )
+        offer.moment.fails(LedgerUnavailable("the ledger did not take the record in time", next_step=_NEXT_STEP))
 
 
 class _Offer:
     """A record, and who waits for it."""
 
-    def __init__(self, frame: bytes, subject: str, future: asyncio.Future[int], due: float) -> None:
+    def __init__(self, frame: bytes, subject: str, moment: Moment, due: float) -> None:
         self.frame = frame
         self.subject = subject
-        self.future = future
+        self.moment = moment
         self.due = due
 
 
