@@ -127,30 +127,75 @@ def known_payload(payload: bytes) -> bool:
     return (kind == RECORD and len(payload) >= RECORD_AT) or (kind == ERASED and len(payload) > COUNTED_AT)
 
 
-def read_frames(file: int, offset: int, chunk: int = CHUNK) -> Iterator[tuple[int, bytes]]:
+class Frames:
+    """Goes through the frames of a file, from `offset` to its end, `chunk` bytes at a time."""
+
+    def __init__(self, file: int, offset: int, chunk: int = CHUNK) -> None:
+        self._file = file
+        self._chunk = chunk
+        self._buffer = b""
+        self._offset = offset
+        """Where in the file the buffer begins."""
+        self._at = 0
+        self.place = offset
+        """Where the frame begins whose payload was given last."""
+
+    def next(self) -> bytes | None:
+        """The payload of the next frame but marks; None at the end of the file. Raises `Broken`."""
+        while True:
+            at = self._at
+            if len(self._buffer) - at < HEADER.size:
+                self._read_on(self._chunk)
+                at = 0
+                if not self._buffer:
+                    return None
+                if len(self._buffer) < HEADER.size:
+                    raise Broken(self._offset, "the last frame is not whole")
+            length, check, header = HEADER.unpack_from(self._buffer, at)
+            if crc32(self._buffer[at : at + LENGTHS.size]) != header or length > LARGEST_PAYLOAD:
+                raise Broken(self._offset + at, "a frame's header is damaged")
+            end = at + HEADER.size + length
+            if len(self._buffer) < end:
+                self._read_on(max(self._chunk, end - len(self._buffer)))
+                at, end = 0, HEADER.size + length
+                if len(self._buffer) < end:
+                    raise Broken(self._offset, "the last frame is not whole")
+            payload = self._buffer[at + HEADER.size : end]
+            place = self._offset + at
+            if crc32(payload) != check:
+                raise Broken(place, "a frame's payload is damaged")
+            self._at = end
+            if payload[:1] != MARK:
+                self.place = place
+                return payload
+
+    def take(self, most: int) -> tuple[list[int], list[bytes]]:
+        """Offsets and payloads of the next frames but marks, as `next` gives them: fewer only at the end of the file.
+
+        Raises `Broken`, also when a payload is of a kind that this version does not know.
+        """
+        offsets: list[int] = []
+        payloads: list[bytes] = []
+        while len(payloads) < most:
+            payload = self.next()
+            if payload is None:
+                break
+            if not known_payload(payload):
+                raise Broken(self.place, "a frame of a kind that this version does not know")
+            offsets.append(self.place)
+            payloads.append(payload)
+        return offsets, payloads
+
+    def _read_on(self, wanted: int) -> None:
+        """Drop what was gone through, and read so many bytes more."""
+        rest = self._buffer[self._at :]
+        self._offset += self._at
+        self._buffer = rest + os.pread(self._file, wanted, self._offset + len(rest))
+        self._at = 0
+
+
+def read_frames(file: int, offset: int) -> Iterator[tuple[int, bytes]]:
     """(offset, payload) of every frame but marks, from `offset` to the end of the file. Raises `Broken`."""
-    buffer = b""
-    at = 0
-    while True:
-        if len(buffer) - at < HEADER.size:
-            buffer, offset, at = buffer[at:] + os.pread(file, chunk, offset + len(buffer)), offset + at, 0
-            if not buffer:
-                return
-            if len(buffer) < HEADER.size:
-                raise Broken(offset, "the last frame is not whole")
-        length, check, header = HEADER.unpack_from(buffer, at)
-        if crc32(buffer[at : at + LENGTHS.size]) != header or length > LARGEST_PAYLOAD:
-            raise Broken(offset + at, "a frame's header is damaged")
-        end = at + HEADER.size + length
-        if len(buffer) < end:
-            wanted = max(chunk, end - len(buffer))
-            buffer, offset, at = buffer[at:] + os.pread(file, wanted, offset + len(buffer)), offset + at, 0
-            end = HEADER.size + length
-            if len(buffer) < end:
-                raise Broken(offset, "the last frame is not whole")
-        payload = buffer[at + HEADER.size : end]
-        if crc32(payload) != check:
-            raise Broken(offset + at, "a frame's payload is damaged")
-        if payload[:1] != MARK:
-            yield offset + at, payload
-        at = end
+    frames = Frames(file, offset)
+    while (payload := frames.next()) is not None:
+        yield frames.place, payload

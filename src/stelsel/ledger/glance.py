@@ -9,18 +9,21 @@ of it everything is looked up.
 from __future__ import annotations
 
 import json
-import struct
-from typing import Any
+from typing import Any, Final
 
 from stelsel.ledger.record import Record
 
 _PARENT, _SPAN, _SUBJECT = b',"parent_span_id":"', b',"span_id":"', b',"subject":"'
 _SEQUENCE, _TIME, _TRACE, _TRANSACTION = b',"subject_sequence":', b',"time":', b',"trace_id":"', b'","transaction_id":"'
-_TAIL = struct.Struct("8s13s13s32s20s36s2s")
+_TIME_AT: Final = 8
+_TRACE_AT: Final = _TIME_AT + 13 + 13
+_TRANSACTION_AT: Final = _TRACE_AT + 32 + 20
+_TAIL_SIZE: Final = _TRANSACTION_AT + 36 + 2
 """How a record usually ends: time, trace id and transaction id of the length that they should have."""
-_SEPARATORS = (_TIME, _TRACE, _TRANSACTION, b'"}')
+_SPAN_SIZE: Final = 16
+_QUOTE: Final = 34
 _HOUR = 3_600_000
-_PARENT_SIZE = len(_PARENT) + 16 + 1
+_PARENT_SIZE = len(_PARENT) + _SPAN_SIZE + 1
 """With a span id of sixteen characters, and the quote after it."""
 _MAXIMUM_KINDS, _MAXIMUM_MIDDLES = 4096, 32
 
@@ -61,40 +64,84 @@ class Kind:
         return self._counted
 
 
+class _Form:
+    """What stands before the span in all records of a kind, and where."""
+
+    __slots__ = ("after", "before", "begin", "kind", "middle", "span")
+
+    def __init__(self, before: bytes, after: int, middle: bytes, kind: Kind) -> None:
+        self.before = before if after == len(before) else before + _PARENT
+        self.begin = len(self.before)
+        self.after = after
+        """Where what stands behind the parent span begins, if there is one."""
+        self.middle = middle
+        self.span = after + len(middle)
+        self.kind = kind
+
+
 class Glances:
     """Glances at records, with a memory for kinds. For one thread."""
 
     def __init__(self) -> None:
         self._kinds: dict[bytes, list[tuple[bytes, Kind]]] = {}
         """By what stands before the parent span (or the span, if there is none): what stands from there to the span."""
+        self._forms: dict[int, _Form] = {}
+        """By the length of a record: how the last one that was so long began, which is looked at first."""
+        self._time, self._time_text = 0, b"0"
 
     def at(self, record: bytes) -> Glance:
         """The glance at a canonical record. Raises `ValueError` when it is not one."""
-        end = len(record) - _TAIL.size
+        size = len(record)
+        end = size - _TAIL_SIZE
+        if (
+            end < 0
+            or b"\\" in record
+            or record[end : end + _TIME_AT] != _TIME
+            or record[end + _TIME_AT + 13 : end + _TRACE_AT] != _TRACE
+            or record[end + _TRACE_AT + 32 : end + _TRANSACTION_AT] != _TRANSACTION
+            or record[end + _TRANSACTION_AT + 36 :] != b'"}'
+        ):
+            return self._whole(record)
+        form = self._forms.get(size)
+        if form is None or record[: form.begin] != form.before or record[form.after : form.span] != form.middle:
+            form = self._form(record, end)
+            if form is None:
+                return self._whole(record)
+            if len(self._forms) >= _MAXIMUM_KINDS:
+                self._forms.clear()
+            self._forms[size] = form
+        time = record[end + _TIME_AT : end + _TIME_AT + 13]
+        if time != self._time_text:
+            self._time, self._time_text = int(time), time
+        trace = record[end + _TRACE_AT : end + _TRACE_AT + 32]
+        transaction = record[end + _TRANSACTION_AT : end + _TRANSACTION_AT + 36]
+        span = form.span
+        if end - span == _SPAN_SIZE + 1 and b'"' not in record[span : end - 1]:
+            return form.kind, self._time, trace, transaction, b""
+        start = record.find(_SUBJECT, span, end)
+        if start < 0:
+            return form.kind, self._time, trace, transaction, b""
+        start += len(_SUBJECT)
+        return form.kind, self._time, trace, transaction, record[start : record.index(b'"', start)]
+
+    def _form(self, record: bytes, end: int) -> _Form | None:
+        """How this record begins, which ends at `end` as it should; None when not as others do."""
         parent = record.find(_PARENT, 0, end)
         if parent < 0:
             parent = after = record.rfind(_SPAN, 0, end)
         else:
             after = parent + _PARENT_SIZE
-        if end < 0 or after < 0 or b"\\" in record:
-            return self._whole(record)
-        before_time, time, before_trace, trace, before_transaction, transaction, last = _TAIL.unpack_from(record, end)
-        if (before_time, before_trace, before_transaction, last) != _SEPARATORS:
-            return self._whole(record)
-        for middle, kind in self._kinds.get(record[:parent], ()):  # noqa: B007 - used after the loop
+        if after < 0:
+            return None
+        before = record[:parent]
+        for middle, kind in self._kinds.get(before, ()):
             if record.startswith(middle, after):
-                break
-        else:
-            span = record.find(_SPAN, after, end)
-            if span < 0 or (parent != after and record[after - 1 : after] != b'"'):
-                return self._whole(record)
-            middle = record[after : span + len(_SPAN)]
-            kind = self._new_kind(record[:parent], middle, record)
-        start = record.find(_SUBJECT, after + len(middle), end)
-        if start < 0:
-            return kind, int(time), trace, transaction, b""
-        start += len(_SUBJECT)
-        return kind, int(time), trace, transaction, record[start : record.index(b'"', start)]
+                return _Form(before, after, middle, kind)
+        span = record.find(_SPAN, after, end)
+        if span < 0 or (parent != after and record[after - 1] != _QUOTE):
+            return None
+        middle = record[after : span + len(_SPAN)]
+        return _Form(before, after, middle, self._new_kind(before, middle, record))
 
     def _new_kind(self, before: bytes, middle: bytes, record: bytes) -> Kind:
         if len(self._kinds) >= _MAXIMUM_KINDS:

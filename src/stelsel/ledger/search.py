@@ -15,7 +15,8 @@ from functools import lru_cache
 from itertools import islice
 
 from stelsel.ledger.blocks import BLOCK, ERASED, LOGGED, NAMED, RUN, Block, key_bytes, places_of, steps_of
-from stelsel.ledger.intake import SUBJECTS, TRACES, load_block, subject_key, trace_key, transaction_key
+from stelsel.ledger.columns import subject_key, trace_key, transaction_key
+from stelsel.ledger.intake import SUBJECTS, TRACES, load_block
 from stelsel.ledger.query import LogQuery, Query
 
 Place = tuple[int, int]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stelsel.ledger.faults import LedgerCorrupt
-from stelsel.ledger.frames import CHUNK, HEADER, Broken, generation_of, known_payload, read_frames
+from stelsel.ledger.frames import CHUNK, HEADER, Broken, Frames, generation_of
 from stelsel.ledger.journal import Piece, Position
 from stelsel.ledger.recent import PIECE
 from stelsel.ledger.segment_files import corrupt, segments_in, unavailable
@@ -86,22 +86,23 @@ class SegmentReader:
                     index, offset = near.index, near.offset
                 else:
                     chunk = CHUNK
-                offsets: list[int] = []
-                payloads: list[bytes] = []
-                for place, payload in read_frames(file.fileno(), offset, chunk):
-                    if not known_payload(payload):
-                        raise Broken(place, "a frame of a kind that this version does not know")
-                    index += 1
-                    if index <= start:
-                        continue
-                    offsets.append(place)
-                    payloads.append(payload)
-                    if index == stop or len(payloads) == PIECE:
-                        after = Position(index, segment, place + HEADER.size + len(payload), generation)
-                        yield Piece(index - len(payloads), segment, generation, offsets, payloads, after)
-                        offsets, payloads = [], []
-                    if index == stop:  # what follows may be a batch that is being written
-                        return
+                frames = Frames(file.fileno(), offset, chunk)
+                whole = True
+                while whole and index < start:
+                    wanted = min(PIECE, start - index)
+                    _, payloads = frames.take(wanted)
+                    index += len(payloads)
+                    whole = len(payloads) == wanted
+                while whole and index < stop:  # what follows may be a batch that is being written
+                    wanted = min(PIECE, stop - index)
+                    offsets, payloads = frames.take(wanted)
+                    index += len(payloads)
+                    whole = len(payloads) == wanted
+                    if whole:
+                        after = Position(index, segment, offsets[-1] + HEADER.size + len(payloads[-1]), generation)
+                        yield Piece(index - wanted, segment, generation, offsets, payloads, after)
+                if whole:
+                    return
         except Broken as broken:
             raise self._damaged(path, broken) from broken
         except OSError as error:
