@@ -125,7 +125,7 @@ def events(reader: RequestReader | ResponseReader, pieces: list[bytes]) -> list[
 
 
 def _fields(head: RequestHead | ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((name, value) for name, value, _, _ in head.fields)
+    return tuple((one.name, one.value) for one in head.fields)
 
 
 def outcome(data: bytes, limits: WireLimits | None = None) -> list[str]:

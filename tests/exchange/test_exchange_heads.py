@@ -35,10 +35,10 @@ LINES = st.lists(
 
 def read(lines: list[bytes]) -> object:
     try:
-        head = request_head(b"\r\n".join([b"POST /a HTTP/1.1", *lines]), 100)
+        head = request_head(b"".join(line + b"\r\n" for line in (b"POST /a HTTP/1.1", *lines)), 100)
     except Fault as fault:
         return fault.status, fault.detail
-    return head.length, head.keep_alive, head.values, head.fields, request_lines(head)
+    return head.length, head.keep_alive, head.values, [one.line for one in head.fields], request_lines(head)
 
 
 @given(first=LINES, then=LINES)
@@ -61,17 +61,19 @@ def test_no_more_lines_are_remembered_than_fit() -> None:
 )
 def test_a_clients_secrets_are_not_remembered(line: bytes) -> None:
     read([b"Host: a", line])
-    assert line not in heads._remembered
+    assert not any(line in one for one in heads._remembered)
 
 
 def test_a_long_line_is_not_remembered() -> None:
     line = b"X-Long: " + b"x" * heads._LONGEST_REMEMBERED
     read([b"Host: a", line])
-    assert line not in heads._remembered
+    assert not any(line in one for one in heads._remembered)
 
 
 def test_what_one_connection_header_names_is_dropped_whatever_the_next_one_says() -> None:
     lines = request_lines(
-        request_head(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-One\r\nConnection: close\r\nX-One: 1\r\nX-Two: 2", 9)
+        request_head(
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-One\r\nConnection: close\r\nX-One: 1\r\nX-Two: 2\r\n", 9
+        )
     )
     assert lines == b"X-Two: 2\r\n"

@@ -38,12 +38,17 @@ def events(reader: RequestReader | ResponseReader, pieces: list[bytes]) -> list[
                             event.target,
                             event.minor,
                             event.length,
-                            tuple(field[:3] for field in event.fields),
+                            tuple((one.name, one.value, one.line) for one in event.fields),
                         )
                     )
                 elif isinstance(event, ResponseHead):
                     found.append(
-                        (event.status, event.length, event.has_body, tuple(field[:3] for field in event.fields))
+                        (
+                            event.status,
+                            event.length,
+                            event.has_body,
+                            tuple((one.name, one.value, one.line) for one in event.fields),
+                        )
                     )
                 else:
                     found.append(event)

@@ -7,10 +7,12 @@ import re
 import secrets
 import time
 import uuid
+from typing import Final
 
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16  # which W3C Trace Context, 2.2.3, calls invalid
-_PEER_ID = re.compile(r"[0-9]{20}")
+_TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_NO_TRACE: Final = "0" * 32
+_NO_SPAN: Final = "0" * 16  # which W3C Trace Context, 2.2.3, calls invalid
+_PEER_ID: Final = re.compile(r"[0-9]{20}")
 
 
 def uuid7(seconds: float | None = None) -> str:

@@ -6,6 +6,8 @@ One record holds what three Dutch logs ask for, under one trace id, about at mos
 
 from __future__ import annotations
 
+from typing import Final
+
 from stelsel.agreements.agreement import Agreement
 from stelsel.base.errors import BadRequest, Fault
 from stelsel.base.ids import parse_traceparent, traceparent
@@ -16,9 +18,10 @@ from stelsel.ledger.record import Direction, Event, Record
 from stelsel.privacy.decision import Decision, Reason, forbidden
 from stelsel.privacy.request import DataRequest
 
-NOTHING_ASKED = DataRequest((), (), ())
-MAXIMUM_SUBJECTS = 500
+NOTHING_ASKED: Final = DataRequest((), (), ())
+MAXIMUM_SUBJECTS: Final = 500
 """Residents whom one answer may be about: each gets a record, and all are durable before it is released."""
+_AGREED: Final = Reason.AGREED.value
 
 
 class Facts:
@@ -39,11 +42,14 @@ class Facts:
         "subjects",
         "trace_id",
         "transaction_id",
+        "transaction_line",
     )
 
     def __init__(self, direction: Direction, head: RequestHead, transaction_id: str) -> None:
         self.direction: Direction = direction
         self.transaction_id = transaction_id
+        self.transaction_line = f"Fsc-Transaction-Id: {transaction_id}\r\n".encode()
+        """The header line that tells the transaction id, to the next hop and in the answer."""
         parent = head.values.get(b"traceparent")
         trace = parse_traceparent(parent.decode("latin-1")) if parent is not None else None
         self.trace_id = trace[0] if trace is not None else new_trace_id()
@@ -59,11 +65,6 @@ class Facts:
         self.request = NOTHING_ASKED
         self.subjects: tuple[str, ...] = ()
         """References of those whom the request names."""
-
-    @property
-    def transaction_line(self) -> bytes:
-        """The header line that tells the transaction id, to the next hop and in the answer."""
-        return f"Fsc-Transaction-Id: {self.transaction_id}\r\n".encode()
 
     @property
     def traceparent(self) -> bytes:
@@ -110,7 +111,7 @@ class Facts:
 
     def allowed(self, now: float) -> tuple[Record, ...]:
         """The records of a request that may pass."""
-        return self._asked(now, True, Reason.AGREED.value, ())
+        return self._asked(now, True, _AGREED, ())
 
     def refusal(self, now: float, fault: Fault) -> tuple[Record, ...]:
         """The records of a request that may not."""
@@ -140,8 +141,7 @@ class Facts:
     def answered_about(self, now: float, subjects: tuple[str, ...]) -> tuple[Record, ...]:
         """The records of whom an answer is about, beyond whom the request named."""
         return tuple(
-            self.record(now, "response", allowed=True, reason=Reason.AGREED.value, subject=subject)
-            for subject in subjects
+            self.record(now, "response", allowed=True, reason=_AGREED, subject=subject) for subject in subjects
         )
 
     def stopped(self, now: float, reason: Reason, refused: tuple[str, ...]) -> Record:

@@ -7,18 +7,19 @@ said by gateways only: what a client or a service sends under those names is dro
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from stelsel.exchange.heads import HOP_BY_HOP, OURS, FieldLine, RequestHead, ResponseHead, connection_options
 
-_OF_REQUESTS = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"traceparent"}
-_OF_ANSWERS = HOP_BY_HOP | {b"content-length"}
-_USUAL = frozenset((b"keep-alive", b"close"))
+_OF_REQUESTS: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"traceparent"}
+_OF_ANSWERS: Final = HOP_BY_HOP | {b"content-length"}
+_USUAL: Final = frozenset((b"keep-alive", b"close"))
 
-SAID_BY_INWAY = frozenset((b"fsc-error-code", b"stelsel-answer"))
+SAID_BY_INWAY: Final = frozenset((b"fsc-error-code", b"stelsel-answer"))
 """Headers in an inway's answer that an outway lets pass; its own transaction id it adds itself."""
-NOTHING: frozenset[bytes] = frozenset()
+NOTHING: Final[frozenset[bytes]] = frozenset()
 
-UUID7 = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+UUID7: Final = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def request_lines(head: RequestHead, *, drop: frozenset[bytes] = NOTHING) -> bytes:
@@ -36,12 +37,12 @@ def _lines(
 ) -> bytes:
     if b"connection" in values and values[b"connection"].lower() not in _USUAL:
         named = connection_options(values)
-        fields = [field for field in fields if field[0] not in named]
+        fields = [field for field in fields if field.name not in named]
     return b"".join(
         [
-            line
-            for name, _, line, passes in fields
-            if passes or (name not in dropped and (name in keep or not name.startswith(OURS)))
+            field.line
+            for field in fields
+            if field.passes or (field.name not in dropped and (field.name in keep or not field.name.startswith(OURS)))
         ]
     )
 

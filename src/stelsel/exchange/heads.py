@@ -10,18 +10,21 @@ What is accepted here is narrower than what others accept: see RFC 9112, section
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
+from typing import Final
 
 from stelsel.base.errors import BadRequest
 from stelsel.exchange.faults import HeadTooLarge, NotImplementedHere, VersionUnsupported
 
-_REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{0,31}) ([!-~]+) HTTP/([0-9])\.([0-9])")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t -~\x80-\xff]*))?")
-_FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)")
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-_ABSOLUTE = re.compile(rb"https?://[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+(?:[/?][!-~]*)?", re.IGNORECASE)
+_REQUEST_LINE: Final = re.compile(rb"([A-Z][A-Z-]{0,31}) ([!-~]+) HTTP/([0-9])\.([0-9])\r")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t -~\x80-\xff]*))?\r")
+_FIELD_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)\r")
+"""Lines as they stand before their line feed: what does not end in CR LF is no line."""
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_ABSOLUTE: Final = re.compile(rb"https?://[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+(?:[/?][!-~]*)?", re.IGNORECASE)
 """Without user information, which RFC 9110, section 4.2.4 distrusts, and without what some take for a slash."""
 
-HOP_BY_HOP = frozenset(
+HOP_BY_HOP: Final = frozenset(
     (
         b"connection",
         b"keep-alive",
@@ -36,8 +39,8 @@ HOP_BY_HOP = frozenset(
     )
 )
 """They concern one connection only, and never pass (RFC 9110, section 7.6.1)."""
-OURS = (b"fsc-", b"stelsel-")
-_LOOKED_AT = HOP_BY_HOP | {
+OURS: Final = (b"fsc-", b"stelsel-")
+_LOOKED_AT: Final = HOP_BY_HOP | {
     b"host",
     b"content-length",
     b"expect",
@@ -47,7 +50,7 @@ _LOOKED_AT = HOP_BY_HOP | {
     b"if-range",
 }
 """Names that pass sometimes, or never: see `stelsel.exchange.headers`."""
-_ONCE = frozenset(
+_ONCE: Final = frozenset(
     (
         b"host",
         b"content-length",
@@ -63,7 +66,7 @@ _ONCE = frozenset(
         b"stelsel-data-subjects",
     )
 )
-_NOT_REMEMBERED = frozenset(
+_NOT_REMEMBERED: Final = frozenset(
     (
         b"authorization",
         b"cookie",
@@ -79,16 +82,26 @@ _NOT_REMEMBERED = frozenset(
         b"x-request-id",
     )
 )
-_MOST_REMEMBERED = 2048
-_LONGEST_REMEMBERED = 2048
+_MOST_REMEMBERED: Final = 2048
+_LONGEST_REMEMBERED: Final = 2048
 
 
-FieldLine = tuple[bytes, bytes, bytes, bool]
-"""One field line (RFC 9112, section 5): its name in lower case; its value; the line as it is passed on, with its line
-end; and whether it is passed on whatever the message is, unless the message itself says no (`Connection`)."""
+class FieldLine:
+    """One field line (RFC 9112, section 5). Never altered: many heads share one."""
+
+    __slots__ = ("line", "name", "passes", "value")
+
+    def __init__(self, name: bytes, value: bytes, line: bytes, passes: bool) -> None:
+        self.name = name
+        """In lower case."""
+        self.value = value
+        self.line = line
+        """As it is passed on, with its line end."""
+        self.passes = passes
+        """Whether it is passed on whatever the message is, unless the message itself says no (`Connection`)."""
 
 
-_remembered: dict[bytes, FieldLine] = {}
+_remembered: Final[dict[bytes, FieldLine]] = {}
 
 
 def _read_line(line: bytes) -> FieldLine:
@@ -98,7 +111,7 @@ def _read_line(line: bytes) -> FieldLine:
     written, value = match[1], match[2].rstrip(b" \t")
     name = written.lower()
     passed = b"".join((written, b": ", value, b"\r\n"))
-    field = (name, value, passed, name not in _LOOKED_AT and name[:4] not in _BEGIN)
+    field = FieldLine(name, value, passed, name not in _LOOKED_AT and name[:4] not in _BEGIN)
     if len(line) <= _LONGEST_REMEMBERED and name not in _NOT_REMEMBERED:
         if len(_remembered) >= _MOST_REMEMBERED:
             _remembered.clear()
@@ -106,7 +119,7 @@ def _read_line(line: bytes) -> FieldLine:
     return field
 
 
-_BEGIN = frozenset(begin[:4] for begin in OURS)
+_BEGIN: Final = frozenset(begin[:4] for begin in OURS)
 
 
 class RequestHead:
@@ -147,9 +160,12 @@ class ResponseHead:
 
 
 def request_head(data: bytes, most_fields: int) -> RequestHead:
-    """The head in these bytes, up to its empty line. Raises a `Fault` with the status that tells what is wrong."""
-    first, *lines = data.split(b"\r\n")
-    match = _REQUEST_LINE.fullmatch(first)
+    """The head in these bytes, up to its empty line, line ends included.
+
+    Raises a `Fault` with the status that tells what is wrong.
+    """
+    lines = data.split(b"\n")
+    match = _REQUEST_LINE.fullmatch(lines[0])
     if match is None:
         raise BadRequest("the request line cannot be read (RFC 9112, section 3)")
     method, target, major, minor = match.groups()
@@ -175,17 +191,14 @@ def request_head(data: bytes, most_fields: int) -> RequestHead:
 
 
 def response_head(data: bytes, most_fields: int, *, to_head: bool) -> ResponseHead:
-    """The head in these bytes, up to its empty line; `to_head`: it answers a HEAD. Raises `BadRequest` if it is none.
+    """As `request_head`, of an answer; `to_head`: it answers a HEAD. Raises `BadRequest` if it is none.
 
     An interim answer (1xx) comes out as a head too.
     """
-    first, *lines = data.split(b"\r\n")
-    match = _STATUS_LINE.fullmatch(first)
-    if match is None:
-        raise BadRequest("the status line cannot be read (RFC 9112, section 4)")
-    status = int(match[2])
+    lines = data.split(b"\n")
+    status, reason, minor = _usual.get(lines[0]) or _read_status(lines[0])
     fields, values = _read_lines(lines, most_fields)
-    head = ResponseHead(status, match[3] or b"", 1 if match[1] == b"1" else 0, fields, values)
+    head = ResponseHead(status, reason, minor, fields, values)
     known, length = said_length(values, head.minor)
     head.has_body = not (to_head or status in (204, 304))
     head.length = (length if known else None) if head.has_body else 0
@@ -194,14 +207,29 @@ def response_head(data: bytes, most_fields: int, *, to_head: bool) -> ResponseHe
     return head
 
 
+def _read_status(line: bytes) -> tuple[int, bytes, int]:
+    """Status, reason phrase and minor version."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise BadRequest("the status line cannot be read (RFC 9112, section 4)")
+    return int(match[2]), match[3] or b"", 1 if match[1] == b"1" else 0
+
+
+_usual: Final = {
+    line: _read_status(line) for line in (b"HTTP/1.1 %d %b\r" % (one.value, one.phrase.encode()) for one in HTTPStatus)
+}
+"""Status lines that need no reading: the registered ones."""
+
+
 def _read_lines(lines: list[bytes], most: int) -> tuple[list[FieldLine], dict[bytes, bytes]]:
-    if len(lines) > most:
+    """The field lines of a head, in order, and the values in them; of its `lines` the first is none, the last empty."""
+    if len(lines) > most + 2:
         raise HeadTooLarge(f"there are more than {most} headers")
     fields: list[FieldLine] = []
     values: dict[bytes, bytes] = {}
-    for line in lines:
+    for line in lines[1:-1]:
         field = _remembered.get(line) or _read_line(line)
-        name, value = field[0], field[1]
+        name, value = field.name, field.value
         if name in values:
             if name in _ONCE:
                 raise BadRequest("a header that may occur once occurs twice")
@@ -246,7 +274,7 @@ def _check_target(method: bytes, target: bytes) -> None:
     raise BadRequest("the request target cannot be read (RFC 9112, section 3.2)")
 
 
-_good_hosts: set[bytes] = set()
+_good_hosts: Final[set[bytes]] = set()
 
 
 def _check_host(host: bytes) -> None:

@@ -8,47 +8,48 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Final
 
-_PAGE = 4096
+_PAGE: Final = 8192  # hex digits
+_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 class _Random:
-    __slots__ = ("_at", "_bytes")
+    __slots__ = ("_at", "_digits")
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        self._bytes = b""
+        self._digits = ""
         self._at = _PAGE
 
     def take(self, count: int) -> str:
-        """Random bytes as lower-case hex."""
+        """So many random digits, lower-case hex."""
         at = self._at
-        if at + count > _PAGE or not self._bytes:
-            self._bytes = os.urandom(_PAGE)
+        if at + count > _PAGE or not self._digits:
+            self._digits = os.urandom(_PAGE // 2).hex()
             at = 0
         self._at = at + count
-        return self._bytes[at : at + count].hex()
+        return self._digits[at : at + count]
 
 
-_random = _Random()
+_random: Final = _Random()
 os.register_at_fork(after_in_child=_random.forget)
 
 
 def new_trace_id() -> str:
     """16 random bytes as lower-case hex (W3C Trace Context, 3.2.2.3)."""
-    return _random.take(16)
+    return _random.take(32)
 
 
 def new_span_id() -> str:
     """8 random bytes as lower-case hex (W3C Trace Context, 3.2.2.4)."""
-    return _random.take(8)
+    return _random.take(16)
 
 
 def new_transaction_id() -> str:
     """A UUIDv7 (RFC 9562, section 5.7; Digikoppeling 3.4.3)."""
     stamp = f"{int(time.time() * 1000) & 0xFFFFFFFFFFFF:012x}"
-    noise = _random.take(10)
-    variant = "89ab"[int(noise[3], 16) & 3]
-    return f"{stamp[:8]}-{stamp[8:]}-7{noise[:3]}-{variant}{noise[4:7]}-{noise[7:19]}"
+    noise = _random.take(19)
+    return f"{stamp[:8]}-{stamp[8:]}-7{noise[:3]}-{_VARIANT[noise[3]]}{noise[4:7]}-{noise[7:]}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from stelsel.base.errors import BadGateway, BadRequest, Fault, TooLarge
 from stelsel.exchange import heads
@@ -20,15 +21,18 @@ from stelsel.exchange.heads import RequestHead, ResponseHead
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
-_TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
-_BARE_LINE_FEED = re.compile(rb"[^\r]\n")
-_LONGEST_CHUNK_LINE = 256
-_MOST_TRAILER_BYTES = 8192
-_MOST_EMPTY_LINES = 8  # before a head
-_CHUNKED = -1
-_UNTIL_CLOSE = -2
-_SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
+_TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
+_BARE_LINE_FEED: Final = re.compile(rb"[^\r]\n")
+_LONGEST_CHUNK_LINE: Final = 256
+_MOST_TRAILER_BYTES: Final = 8192
+_MOST_EMPTY_LINES: Final = 8  # before a head
+_CHUNKED: Final = -1
+_UNTIL_CLOSE: Final = -2
+_SIZE: Final = 0
+_DATA: Final = 1
+_DATA_END: Final = 2
+_TRAILERS: Final = 3
 
 
 class End(enum.Enum):
@@ -37,7 +41,7 @@ class End(enum.Enum):
     END = "end"
 
 
-END = End.END
+END: Final = End.END
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class _Reader:
     def _take_head(self) -> bytes | None:
         """The bytes of a whole head, without its empty line, or None."""
         data = self._data
-        while data.startswith(b"\r\n", self._at):  # RFC 9112, section 2.2
+        while data[self._at : self._at + 2] == b"\r\n":  # RFC 9112, section 2.2
             self._at += 2
             self._scanned = self._at
             self._empty_lines += 1
@@ -109,7 +113,7 @@ class _Reader:
             return None
         self._at = self._scanned = end + 4
         self._empty_lines = 0
-        return data[at:end]
+        return data[at : end + 2]
 
     def _expect_body(self, length: int | None, *, until_close: bool = False) -> None:
         self._in_body = True
@@ -276,8 +280,8 @@ class ResponseReader(_Reader):
         return head
 
 
-LAST_CHUNK = b"0\r\n\r\n"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:

@@ -12,7 +12,7 @@ exchange about several, the request names nobody and each of them has a record o
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from stelsel.base.errors import BadRequest
 
@@ -173,15 +173,17 @@ def numbered(record: bytes, sequence: int) -> bytes:
     return b'%b,"subject_sequence":%d%b%b' % (head, sequence, found, tail)
 
 
-_TIME = b',"time":'
-_NAMES = tuple(sorted(Record._fields))
-_LISTS = frozenset({"fields", "search_parameters", "refused"})
+_TIME: Final = b',"time":'
+_NAMES: Final = tuple(sorted(Record._fields))
+_LISTS: Final = frozenset({"fields", "search_parameters", "refused"})
 _LARGEST_TIME = 2**53 - 1
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False).encode
-_quoted = json.encoder.encode_basestring
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False
+).encode
+_quoted: Final = json.encoder.encode_basestring
 
-_MAXIMUM_FORMS = 4096
-_forms: dict[tuple[object, ...], tuple[str, str]] = {}
+_MAXIMUM_FORMS: Final = 4096
+_forms: Final[dict[tuple[object, ...], tuple[str, str]]] = {}
 
 
 def _form(common: tuple[object, ...], record: Record) -> tuple[str, str]:
