@@ -97,7 +97,7 @@ def test_while_many_come_they_share_a_sync_and_none_waits_longer_than_is_set(tmp
                 await asyncio.sleep(0.005)
         await asyncio.gather(*tasks)
         assert max(waits) < 0.5
-        assert len(disk.batches) < 25  # of some sixteen each
+        assert len(disk.batches) < 25  # of some tens each
         assert sum(map(len, disk.batches)) == 300
 
     play(tmp_path, scenario, gather=0.1, io_uring=io_uring)

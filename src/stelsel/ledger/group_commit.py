@@ -30,7 +30,7 @@ from stelsel.ledger.journal import Journal
 
 _log = logger("ledger")
 
-_ENOUGH: Final = 16
+_ENOUGH: Final = 32
 """Records that make a batch at once."""
 _IN_HAND: Final = 2
 """Batches that the writer thread has at most: the one that it writes, and the next. Behind the loop there is one."""

@@ -50,10 +50,10 @@ class LedgerSettings(Settings):
         description="seconds that a request waits for its record to be on disk before it is refused",
     )
     gather: float = Field(
-        default=0.001,
+        default=0.0005,
         ge=0,
         le=1,
-        description="seconds between two syncs of the disk while records come, less while few do or sixteen wait; the "
+        description="seconds between two syncs of the disk while records come, less while few do or thirty-two wait; the "
         "first never waits",
     )
     batch_records: int = Field(
