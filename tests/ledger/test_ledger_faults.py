@@ -25,7 +25,6 @@ from structlog.testing import capture_logs
 
 from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import SystemClock
-from stelsel.base.moment import Steps
 from stelsel.demo.postgres import ThrowawayPostgres
 from stelsel.exchange.faults import TransactionLogWriteError
 from stelsel.exchange.ports import write_down
@@ -140,7 +139,7 @@ class HangingJournal(_Folder):
         self._free.set()
 
 
-class _Walk(Steps):
+class _Walk:
     """Moves on what the steps of a request would: it waits for moments, not for futures."""
 
     def __init__(self, steps: Coroutine[Any, Any, None]) -> None:
@@ -153,7 +152,7 @@ class _Walk(Steps):
         walk.go_on()
         await walk.done
 
-    def go_on(self, waited: Any = None) -> None:
+    def go_on(self) -> None:
         try:
             self._steps.send(None).steps = self
         except StopIteration:

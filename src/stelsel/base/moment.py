@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Protocol
 
 
-class Steps:
+class Steps(Protocol):
     """Moves a coroutine on, from one wait to the next."""
 
-    def go_on(self, waited: Any = None) -> None:
+    def go_on(self) -> None:
         """Take the steps up to the next wait; what came of the last one, that itself tells them."""
-        raise NotImplementedError
 
     def go_on_soon(self) -> None:
         """The same in the next turn of the loop."""
-        raise NotImplementedError
 
 
 class Moment:
     """It comes once, or fails once. Awaited by a coroutine that `Steps` move on, at most one."""
+
+    __slots__ = ("come", "fault", "steps", "value")
 
     def __init__(self) -> None:
         self.steps: Steps | None = None
@@ -34,7 +34,7 @@ class Moment:
         self.fault: BaseException | None = None
 
     def __await__(self) -> Generator[Any, None, int]:
-        if not self.come:
+        while not self.come:
             yield self
         if self.fault is not None:
             raise self.fault
@@ -46,25 +46,34 @@ class Moment:
 
     def comes(self, value: int) -> None:
         """It is there, and this is what comes of it. The steps go on before this returns."""
-        if not self.come:
-            self.come = True
-            self.value = value
-            steps, self.steps = self.steps, None  # no ring, which only the garbage collector would undo
-            if steps is not None:
-                steps.go_on()
+        if self.come:
+            return
+        self.come = True
+        self.value = value
+        steps, self.steps = self.steps, None  # no ring, which only the garbage collector would undo
+        if steps is None:
+            return
+        try:
+            steps.go_on()
+        except Exception as error:  # noqa: BLE001 - a mistake in these steps must not keep others from being told
+            told = {"message": "steps that waited for a moment failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
 
     def fails(self, fault: BaseException) -> None:
         """It will never be there. The steps go on in the next turn of the loop."""
-        if not self.come:
-            self.come = True
-            self.fault = fault
-            steps, self.steps = self.steps, None
-            if steps is not None:
-                steps.go_on_soon()
+        if self.come:
+            return
+        self.come = True
+        self.fault = fault
+        steps, self.steps = self.steps, None
+        if steps is not None:
+            steps.go_on_soon()
 
 
 class FutureMoment(Moment):
     """One of which a future is told, for who runs in a task; it is over when the task went away, too."""
+
+    __slots__ = ("future",)
 
     def __init__(self, future: asyncio.Future[int]) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from stelsel.base.errors import Fault, TooLarge
-from stelsel.base.moment import Moment, Steps
+from stelsel.base.moment import Moment
 from stelsel.exchange.faults import GatewayTimeout, OversuppliedAnswer, TooSlow, UpstreamBroke
 from stelsel.exchange.heads import RequestHead, ResponseHead
 from stelsel.exchange.upstream import Pool, UpstreamConnection
@@ -27,7 +27,7 @@ FirstLook = Callable[[ResponseHead], bool]
 """Whether an answer may go to the client; if not, it is read to its end and dropped."""
 
 
-class Call(Steps):
+class Call:
     """One exchange in progress at one gateway, made by the client's connection; its steps are `Gateway.carry`.
 
     The steps are a coroutine that the call itself moves on, from one future to the next, at once and within the turn of
@@ -105,7 +105,8 @@ class Call(Steps):
         self._steps = steps
         self.go_on()
 
-    def go_on(self, waited: Any = None) -> None:
+    def go_on(self, waited: asyncio.Future[Any] | None = None) -> None:
+        """Take the steps up to the next wait; what came of the last one, that itself tells them."""
         del waited
         self._waiting = None
         if self._steps is None:

@@ -21,6 +21,8 @@ _log = logger("ledger")
 _ROOM: Final = 1 << 18
 """Bytes of a batch that is written so; only what is used of it takes memory."""
 
+NEXT_STEP: Final = "try again; if it lasts, look at the disk under the ledger's folder"
+
 Told = Callable[[int | None, LedgerUnavailable | None], None]
 """Told of a batch: the index of its first record; or why it is refused; or neither, when it is to be appended."""
 
@@ -38,21 +40,17 @@ class Behind:
 
     def begin(self, batch: Batch) -> bool:
         """Have it made durable, and be told then. False: it must be appended."""
+        write: Write | None = None
         try:
             write = self._journal.begin(batch)
-        except (OSError, ValueError):
-            return False
-        if write is None:
-            return False
-        if len(write.data) <= self._ring.room:
-            try:
+            if write is not None and len(write.data) <= self._ring.room:
                 self._ring.write(write.file, write.data, write.place)
-            except OSError as error:
-                _log.warning("the kernel takes no writes", reason=error.strerror or str(error))
-            else:
                 self._write = write
                 return True
-        self._journal.abandon(tried=False)
+        except Exception as error:  # noqa: BLE001 - the thread meets it again, and tells it
+            _log.warning("a batch is not written behind the loop", reason=str(error) or type(error).__name__)
+        if write is not None:
+            self._journal.abandon(tried=False)
         return False
 
     def _look(self) -> None:
@@ -64,25 +62,23 @@ class Behind:
             self._journal.abandon(tried=True)
             self._told(None, None)
             return
+        first: int | None = None
+        fault: LedgerUnavailable | None = None
         try:
             first = self._journal.finish(write)
         except LedgerUnavailable as error:
-            self._told(None, error)
-        else:
-            self._told(first, None)
+            fault = error
+        except Exception as mistake:  # noqa: BLE001 - whatever it is, nobody may be told that it was recorded
+            fault = LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=NEXT_STEP)
+        self._told(first, fault)
 
     def stop(self) -> bool:
         """Write no more; whether nothing is being written any more."""
         self._loop.remove_reader(self._ring.event)
         if self._ring.writing:
-            _left.append(self._ring)
             return False
         self._ring.close()
         return True
-
-
-_left: list[Ring] = []
-"""Of journals that were closed while a disk held a write: the kernel still reads what is to be written."""
 
 
 def behind(journal: object, told: Told) -> Behind | None:

@@ -23,7 +23,7 @@ from typing import Final
 from stelsel.base.log import logger
 from stelsel.base.moment import FutureMoment, Moment
 from stelsel.ledger.batch import Batch, Item, Named, Parcel
-from stelsel.ledger.behind import Behind, behind
+from stelsel.ledger.behind import NEXT_STEP, Behind, behind
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.frames import frame
 from stelsel.ledger.journal import Journal
@@ -36,7 +36,6 @@ _IN_HAND: Final = 2
 """Batches that the writer thread has at most: the one that it writes, and the next. Behind the loop there is one."""
 _FEW = 4.0
 """Records in a batch, below which less time passes before the next."""
-_NEXT_STEP = "try again; if it lasts, look at the disk under the ledger's folder"
 
 
 class _Offer(Parcel):
@@ -110,11 +109,13 @@ class GroupCommit:
         if self._timer is not None:
             self._timer.cancel()
         gathering, self._gathering = self._gathering, []
-        self._fail(gathering, LedgerUnavailable("the ledger is closing", next_step=_NEXT_STEP))
+        self._fail(gathering, LedgerUnavailable("the ledger is closing", next_step=NEXT_STEP))
         self._batches.put(None)
         await asyncio.to_thread(self._writer.join, self._deadline)
-        still = self._behind is None or self._behind.stop()
-        return still and not self._writer.is_alive()
+        ended = self._behind is None or self._behind.stop()
+        for held in self._in_hand:  # nobody hears of these any more
+            self._fail(held, LedgerUnavailable("the ledger is closing", next_step=NEXT_STEP))
+        return ended and not self._writer.is_alive()
 
     @property
     def refusing(self) -> bool:
@@ -154,7 +155,7 @@ class GroupCommit:
     def _add(self, frames: bytes, count: int, named: Sequence[Named], moment: Moment) -> None:
         loop = self._running()
         if self._waiting + count > self._waiting_records:
-            raise LedgerUnavailable("too many records wait for the disk", next_step=_NEXT_STEP)
+            raise LedgerUnavailable("too many records wait for the disk", next_step=NEXT_STEP)
         if not self._unfinished:
             self._idle.clear()
         self._unfinished += count
@@ -232,7 +233,7 @@ class GroupCommit:
         except LedgerUnavailable as fault:
             error = fault
         except Exception as mistake:  # noqa: BLE001 - whatever it is, nobody may be told that it was recorded
-            error = LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=_NEXT_STEP)
+            error = LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=NEXT_STEP)
         loop = self._loop
         if loop is None:
             return False
@@ -270,7 +271,7 @@ class GroupCommit:
         if loop is None:
             return
         now = loop.time()
-        late = LedgerUnavailable("the disk did not take the record in time", next_step=_NEXT_STEP)
+        late = LedgerUnavailable("the disk did not take the record in time", next_step=NEXT_STEP)
         oldest: float | None = None
         for waiting in (*self._in_hand, self._gathering):
             for offer in waiting:

@@ -12,11 +12,11 @@ Where there is no io_uring - older systems, many containers, macOS - `open_ring`
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import struct
 import sys
-from contextlib import suppress
 from typing import Any, Final
 
 _SETUP, _ENTER, _REGISTER = 425, 426, 427
@@ -72,16 +72,28 @@ class Ring:
         """Have `data` made durable there. Raises `OSError` when the kernel does not take it on."""
         size = len(data)
         self._room[:size] = data
+        tail = self._words[self._tail]
         self._submit(_WRITE, _ELSEWHERE | _THEN | _SILENT, file, place, self._address, size, 0)
         self._submit(_SYNC, _ELSEWHERE, file, 0, 0, 0, _DATA_ONLY)
         self._size = size
-        self._system(_ENTER, self._ring, 2, 0, 0, None, 0)  # the kernel looks at the ring within the call
+        refused: OSError | None = None
+        try:
+            self._system(_ENTER, self._ring, 2, 0, 0, None, 0)  # the kernel looks at the ring within the call
+        except OSError as error:
+            refused = error
+        if self._words[self._taken] == tail:  # it took nothing: take it back, or it would go along with the next
+            self._words[self._tail] = tail
+            raise refused or OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        # Had it taken the write without the sync, no word would ever come: all is refused then, and nothing is lost.
         self.writing = True
+        _busy.add(self)
 
     def done(self) -> int | None:
         """None: it is not done. All its bytes: they are durable. Any other number: they are not (minus an error's)."""
-        with suppress(BlockingIOError):
+        try:
             os.eventfd_read(self.event)
+        except BlockingIOError:
+            return None
         head = self._words[self._done_head]
         if not self.writing or head == self._words[self._done_tail]:
             return None
@@ -90,6 +102,7 @@ class Ring:
         operation, result = _COMPLETION.unpack_from(self._rings, at)
         self._words[self._done_head] = (head + 1) & 0xFFFFFFFF
         self.writing = False
+        _busy.discard(self)
         return self._size if operation == _SYNC and result == 0 else int(result)
 
     def _submit(self, operation: int, flags: int, file: int, place: int, address: int, size: int, how: int) -> None:
@@ -118,7 +131,8 @@ class Ring:
             self._ring, submissions * 64, mmap.MAP_SHARED | mmap.MAP_POPULATE, offset=_SUBMISSIONS_AT
         )
         self._words = memoryview(self._rings)[: length // 4 * 4].cast("I")
-        self._tail, self._mask, self._order = to_do[1] // 4, self._words[to_do[2] // 4], to_do[6] // 4
+        self._taken, self._tail, self._order = to_do[0] // 4, to_do[1] // 4, to_do[6] // 4
+        self._mask = self._words[to_do[2] // 4]
         self._done_head, self._done_tail = was_done[0] // 4, was_done[1] // 4
         self._done_mask, self._done_at = self._words[was_done[2] // 4], was_done[5]
 
@@ -133,6 +147,10 @@ class Ring:
         for file in (self._ring, self.event):
             if file >= 0:
                 os.close(file)
+
+
+_busy: set[Ring] = set()
+"""Those from whose room the kernel still reads, whatever became of who made them."""
 
 
 def open_ring(room: int) -> Ring | None:

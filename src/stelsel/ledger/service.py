@@ -85,7 +85,8 @@ class Ledger:
             await asyncio.to_thread(opened.index.stop)
             if ended:
                 opened.journal.close()
-        self._unlock()
+        if ended:  # else a disk still holds a write, and nobody else may write in its place while this process is there
+            self._unlock()
 
     @property
     def size(self) -> int:
