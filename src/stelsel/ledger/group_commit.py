@@ -1,14 +1,13 @@
 """Group commit: requests wait for their record to be on disk, and share the sync.
 
-Records gather in the event loop, in frames that were made there (`batch`). The event loop hands all that have gathered
-to the writer thread, which makes them durable and tells the event loop: they meet once a batch, never once a record,
-for each time that two threads take turns costs more than a record does.
+Records gather in the event loop, in frames that were made there (`batch`). All that have gathered are handed over as
+one batch, to the kernel where it takes it (`behind`), else to the writer thread: whoever writes and the event loop meet
+once a batch, never once a record.
 
 A sync costs the same for one record as for a hundred, and the processor is shared with those who wait. So when records
 keep coming, `gather` seconds pass between two batches, or less when `_ENOUGH` have come by then: those share a sync
-well, and if more waited for each other, all requests would go through the house in step, and one half of it would stand
-still while the other works. The first record after a silence never waits, and the few of a quiet node hardly do. When
-the disk is slow, batches grow by themselves.
+well. The first record after a silence never waits, and the few of a quiet node hardly do. When the disk is slow,
+batches grow by themselves.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _log = logger("ledger")
 _ENOUGH: Final = 32
 """Records that make a batch at once."""
 _IN_HAND: Final = 2
-"""Batches that the writer thread has at most: the one that it writes, and the next. Behind the loop there is one."""
+"""Batches that the writer thread has at most: the one that it writes, and the next. The kernel has one."""
 _FEW = 4.0
 """Records in a batch, below which less time passes before the next."""
 
