@@ -130,14 +130,14 @@ def test_a_parcel_stays_whole_when_it_is_more_than_a_batch_and_counts_as_its_rec
         disk.takes = 0.2
         first = commit.append(item(0))
         await asyncio.sleep(0.05)
-        parcels = [commit.offer(parcel_of([item(number) for number in range(15)])) for _ in range(2)]
+        parcels = [commit.offer(parcel_of([item(number) for number in range(30)])) for _ in range(2)]
         with pytest.raises(LedgerUnavailable, match="too many"):
-            commit.offer(parcel_of([item(number) for number in range(16)]))
+            commit.offer(parcel_of([item(number) for number in range(31)]))
         rest = commit.offer(parcel_of([item(number) for number in range(10)]))
-        assert await asyncio.gather(first, *parcels, rest) == [0, 1, 16, 31]
-        assert [len(batch) for batch in disk.batches] == [1, 15, 15, 10]
+        assert await asyncio.gather(first, *parcels, rest) == [0, 1, 31, 61]
+        assert [len(batch) for batch in disk.batches] == [1, 30, 30, 10]
 
-    play(tmp_path, scenario, records=10, waiting=30, io_uring=False)  # beyond what the writer has in hand
+    play(tmp_path, scenario, records=10, waiting=60, io_uring=False)  # beyond what the writer has in hand
 
 
 def test_a_parcel_whose_caller_went_away_is_not_written(tmp_path: Path, io_uring: bool) -> None:
