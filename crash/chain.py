@@ -86,10 +86,13 @@ class Chain:
         for each in self.held:
             each.close()
 
-    def write_nodes(self, workers: int) -> None:
-        """Write the nodes' files: from their next start on they have so many workers."""
+    def write_nodes(self, workers: int, *, behind: bool = True) -> None:
+        """Write the nodes' files: from their next start on they have so many workers.
+
+        `behind`: the kernel may write behind the event loop; else a thread does, which strace(1) can see.
+        """
         for name in PEERS:
-            text = _node(name, self.ports, self.journals.get(name, ""), workers)
+            text = _node(name, self.ports, self.journals.get(name, ""), workers, behind)
             (self.folder / name / "node.toml").write_text(text)
 
     def start(self, nursery: Nursery, name: str) -> int:
@@ -159,8 +162,10 @@ def more_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _node(name: str, ports: dict[str, int], journal: str, workers: int) -> str:
-    where = f'journal = "{journal}"' if journal else f"segment_bytes = {_SEGMENT_BYTES}"
+def _node(name: str, ports: dict[str, int], journal: str, workers: int, behind: bool) -> str:
+    where = (
+        f'journal = "{journal}"' if journal else f"segment_bytes = {_SEGMENT_BYTES}\nio_uring = {str(behind).lower()}"
+    )
     lines = [
         f'data = "data"\ngroup = "../group.toml"\nworkers = {workers}',
         '[peer]\ncertificate = "certificate.pem"\nkey = "key.pem"',

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stelsel.ledger.segments import SegmentJournal
 
 _honest = SegmentJournal.append
+
+
+def _instead(append: Callable[[SegmentJournal, Sequence[Any]], int]) -> None:
+    SegmentJournal.append = append  # type: ignore[assignment,method-assign]
+    SegmentJournal.begin = lambda journal, batch: None  # type: ignore[method-assign]
 
 
 def acknowledges_before_writing() -> None:
@@ -22,7 +27,7 @@ def acknowledges_before_writing() -> None:
             held.clear()
         return first
 
-    SegmentJournal.append = append  # type: ignore[method-assign]
+    _instead(append)
 
 
 def writes_some_twice() -> None:
@@ -34,4 +39,4 @@ def writes_some_twice() -> None:
             _honest(journal, batch)
         return first
 
-    SegmentJournal.append = append  # type: ignore[method-assign]
+    _instead(append)

@@ -75,7 +75,7 @@ def watched(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Ch
     if shutil.which("strace") is None:
         pytest.skip("there is no strace here: python tools/provide.py strace")
     chain, seen = Chain.make(tmp_path), {name: tmp_path / f"{name}.strace" for name in PEERS}
-    chain.write_nodes(workers=request.param)
+    chain.write_nodes(workers=request.param, behind=False)
     nursery = Nursery((NODE, SERVICE))
     chain.start(nursery, "service")
     watchers = []

@@ -138,7 +138,7 @@ class Inway(Gateway):
             service = await self._judge(call, facts, client, now)
         except Fault as fault:
             await write_down(self._ledger, facts.refusal(now, fault), TransactionLogWriteError)
-            raise
+            raise fault  # noqa: TRY201 - compiled, a bare one may be of another request after waiting
         await write_down(self._ledger, facts.allowed(now), TransactionLogWriteError)
         now = self._clock.now()
         if not still_holds(self._agreements, facts, now):

@@ -124,7 +124,7 @@ class Outway(Gateway):
             service = await self._judge(call, facts, route, now)
         except Fault as fault:
             await write_down(self._ledger, facts.refusal(now, fault), OutwayLogWriteError)
-            raise
+            raise fault  # noqa: TRY201 - compiled, a bare one may be of another request after waiting
         await write_down(self._ledger, facts.allowed(now), OutwayLogWriteError)
         if not still_holds(self._agreements, facts, self._clock.now()):
             await self._look_again(facts, service)

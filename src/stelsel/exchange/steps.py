@@ -76,4 +76,4 @@ async def look_again(
         decision = fault.decision
         record = facts.stopped(now, decision.reason, decision.refused)
         await write_down(ledger, (record,), unrecorded)
-        raise
+        raise fault  # noqa: TRY201 - compiled, a bare one may be of another request after waiting
