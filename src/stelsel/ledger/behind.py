@@ -12,7 +12,7 @@ from typing import Final
 
 from stelsel.base.log import logger
 from stelsel.ledger.batch import Batch
-from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.faults import LedgerUnavailable, unusable
 from stelsel.ledger.ring import Ring, open_ring
 from stelsel.ledger.segments import SegmentJournal, Write
 
@@ -20,8 +20,6 @@ _log = logger("ledger")
 
 _ROOM: Final = 1 << 18
 """Bytes of a batch that is written so; only what is used of it takes memory."""
-
-NEXT_STEP: Final = "try again; if it lasts, look at the disk under the ledger's folder"
 
 Told = Callable[[int | None, LedgerUnavailable | None], None]
 """Told of a batch: the index of its first record; or why it is refused; or neither, when it is to be appended."""
@@ -68,8 +66,8 @@ class Behind:
             first = self._journal.finish(write)
         except LedgerUnavailable as error:
             fault = error
-        except Exception as mistake:  # noqa: BLE001 - whatever it is, nobody may be told that it was recorded
-            fault = LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=NEXT_STEP)
+        except Exception as mistake:  # noqa: BLE001 - told to those who wait
+            fault = unusable(mistake)
         self._told(first, fault)
 
     def stop(self) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from stelsel.base.errors import Unavailable, Unprocessable
+
+NEXT_STEP: Final = "try again; if it lasts, look at the disk under the ledger's folder"
 
 
 class LedgerUnavailable(Unavailable):
@@ -21,3 +25,8 @@ class ProofInvalid(Unprocessable):
     """A receipt, checkpoint or proof does not prove what it says."""
 
     kind, title = "proof-invalid", "This does not prove what it says"
+
+
+def unusable(mistake: Exception) -> LedgerUnavailable:
+    """The refusal after a mistake of ours: whatever it is, nobody may be told that it was recorded."""
+    return LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=NEXT_STEP)

@@ -22,8 +22,8 @@ from typing import Final
 from stelsel.base.log import logger
 from stelsel.base.moment import FutureMoment, Moment
 from stelsel.ledger.batch import Batch, Item, Named, Parcel
-from stelsel.ledger.behind import NEXT_STEP, Behind, behind
-from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.behind import Behind, behind
+from stelsel.ledger.faults import NEXT_STEP, LedgerUnavailable, unusable
 from stelsel.ledger.frames import frame
 from stelsel.ledger.journal import Journal
 
@@ -231,8 +231,8 @@ class GroupCommit:
                 first = self._journal.append(Batch(batch))
         except LedgerUnavailable as fault:
             error = fault
-        except Exception as mistake:  # noqa: BLE001 - whatever it is, nobody may be told that it was recorded
-            error = LedgerUnavailable(f"the ledger cannot be used: {type(mistake).__name__}", next_step=NEXT_STEP)
+        except Exception as mistake:  # noqa: BLE001 - told to those who wait
+            error = unusable(mistake)
         loop = self._loop
         if loop is None:
             return False
