@@ -163,15 +163,18 @@ def more_files() -> None:
 
 
 def _node(name: str, ports: dict[str, int], journal: str, workers: int, behind: bool) -> str:
-    where = (
-        f'journal = "{journal}"' if journal else f"segment_bytes = {_SEGMENT_BYTES}\nio_uring = {str(behind).lower()}"
-    )
+    ledger = f'journal = "{journal}"'
+    if not journal:
+        apart = name == PROVIDER  # one node of each kind
+        ledger = (
+            f"segment_bytes = {_SEGMENT_BYTES}\nio_uring = {str(behind).lower()}\nindex_apart = {str(apart).lower()}"
+        )
     lines = [
         f'data = "data"\ngroup = "../group.toml"\nworkers = {workers}',
         '[peer]\ncertificate = "certificate.pem"\nkey = "key.pem"',
         f'[manager]\nlisten = "127.0.0.1:{ports[name]}"\naddress = "https://localhost:{ports[name]}"',
         f'[web]\nlisten = "127.0.0.1:{ports[f"{name}-web"]}"\naddress = "http://localhost:{ports[f"{name}-web"]}"',
-        f"[ledger]\n{where}",
+        f"[ledger]\n{ledger}",
     ]
     if name == PROVIDER:
         inway, endpoint = ports["inway"], f"http://127.0.0.1:{ports['service']}"

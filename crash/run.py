@@ -33,6 +33,7 @@ from crash.outcome import MOST_SHOWN, POSTGRES, SEGMENTS, Outcome, write_down
 from stelsel.base.errors import Fault, Unavailable
 from stelsel.demo.patience import Patience
 from stelsel.demo.postgres import ThrowawayPostgres, programs
+from stelsel.ledger import index_process
 from stelsel.ledger.journal import Journal
 from stelsel.ledger.keys import load_key, public_bytes
 from stelsel.ledger.receipts import verify as verify_receipt
@@ -42,6 +43,9 @@ VICTIMS = {PROVIDER: 8, CONSUMER: 8, "service": 3, "both nodes": 1}
 """What is killed, and how often against the others."""
 WORKER = "a worker"
 WORKERS_VICTIMS = {WORKER: 12, PROVIDER: 3, CONSUMER: 3, "service": 2, "both nodes": 1}
+INDEX = "the provider's index"
+INDEX_VICTIMS = {INDEX: 3}
+"""Besides, when journals are segments: the provider then builds its index in a process of its own."""
 DATABASE_VICTIMS = {"postgres": 4, "a process of postgres": 3}
 _NO_DATABASE = "the ledger's database cannot be used"
 """A node that starts while its database is away ends, saying so: whoever supervises it starts it again."""
@@ -191,7 +195,7 @@ class Trial:
         await asyncio.sleep(self._chance.uniform(0, 0.01))
 
     async def _strike(self) -> None:
-        victims = self._victims | (DATABASE_VICTIMS if self._postgres is not None else {})
+        victims = self._victims | (INDEX_VICTIMS if self._postgres is None else DATABASE_VICTIMS)
         victim = self._chance.choices(list(victims), list(victims.values()))[0]
         struck = await asyncio.to_thread(self._kill, victim)
         if struck:  # it may have ended by itself just before
@@ -200,7 +204,10 @@ class Trial:
     def _kill(self, victim: str) -> bool:
         """Kill it and have it started again; whether it was still alive."""
         if victim == WORKER:
-            return self._strike_child(self._keeper.pids.get(self._chance.choice(list(PEERS)), 0))
+            node = self._keeper.pids.get(self._chance.choice(list(PEERS)), 0)
+            return self._strike_child(node, lambda child: not _builds_index(child))
+        if victim == INDEX:
+            return self._strike_child(self._keeper.pids.get(PROVIDER, 0), _builds_index)
         if victim in DATABASE_VICTIMS and self._postgres is not None:
             return self._strike_database(self._postgres, whole=victim == "postgres")
         names = tuple(PEERS) if victim == "both nodes" else (victim,)
@@ -219,10 +226,10 @@ class Trial:
         postgres.start()
         return True
 
-    def _strike_child(self, parent: int) -> bool:
+    def _strike_child(self, parent: int, meant: Callable[[int], bool] = lambda _: True) -> bool:
         """Kill one of the processes that this one started: it must replace it, or come to terms with it."""
         with suppress(OSError, IndexError):  # it ended meanwhile
-            os.kill(self._chance.choice(_children(parent)), signal.SIGKILL)
+            os.kill(self._chance.choice(list(filter(meant, _children(parent)))), signal.SIGKILL)
             return True
         return False
 
@@ -364,6 +371,10 @@ def _make_databases(postgres: ThrowawayPostgres) -> None:
 def _children(parent: int) -> list[int]:
     lists = Path(f"/proc/{parent}/task").glob("*/children")
     return [int(child) for each in lists for child in each.read_text().split()]
+
+
+def _builds_index(process: int) -> bool:
+    return index_process.__name__.encode() in Path(f"/proc/{process}/cmdline").read_bytes()
 
 
 def main() -> int:
