@@ -110,6 +110,8 @@ def _read_line(line: bytes) -> FieldLine:
         raise BadRequest("a header line cannot be read (RFC 9112, section 5)")
     written, value = match[1], match[2].rstrip(b" \t")
     name = written.lower()
+    if name == b"transfer-encoding" and b"\t" in match[2]:  # allowed behind it, but some readers then see no chunks
+        raise BadRequest("there is a tab in Transfer-Encoding (RFC 9110, section 5.5)")
     passed = b"".join((written, b": ", value, b"\r\n"))
     field = FieldLine(name, value, passed, name not in _LOOKED_AT and name[:4] not in _BEGIN)
     if len(line) <= _LONGEST_REMEMBERED and name not in _NOT_REMEMBERED:
