@@ -1,7 +1,8 @@
 """What builds the index: takes in what the journal has more, and forgets what was erased.
 
 A thread of the node drives it, or the loop of a process of its own (`index_process`): `take` and `forget`, one after
-the other, again and again, whatever they raise. All that it knows is in the index itself, and a transaction first looks
+the other, again and again, whatever they raise. Both go in steps of some milliseconds: between two, who drives can let
+others go first, and any thread may do the next. All that it knows is in the index itself, and a transaction first looks
 whether it still knows it: after a crash the process of the node before may be at its last round still.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +32,10 @@ _CHECKPOINT = 4000
 """Pages of SQLite's log after which it goes to the file: the right edge of every index is then written once."""
 
 
+Steps = Generator[None, None, None]
+"""Work, in steps: `next` does one."""
+
+
 class Source(Protocol):
     """What is needed of a journal."""
 
@@ -44,17 +49,16 @@ class Source(Protocol):
 
 
 class Builder:
-    """Builds the index at `path`. One thread drives it, any may look at `size`."""
+    """Builds the index at `path`. Any thread may look at `size`."""
 
-    def __init__(self, path: Path, erased: list[tuple[int, int]], breathe: Callable[[], None]) -> None:
+    def __init__(self, path: Path, erased: list[tuple[int, int]]) -> None:
         """`erased`: ranges in which records were erased since they were taken in; who calls adds to them, and those
-        that are forgotten go. `breathe` is called between two pieces of work, and may raise to end it.
+        that are forgotten go.
 
         Raises `sqlite3.DatabaseError` when the index cannot be used.
         """
         self._connection = connect(path)
         self._erased = erased
-        self._breathe = breathe
         self._forget_at = 0.0
         self._glances = Glances()
         self._loaded = False
@@ -82,19 +86,19 @@ class Builder:
         """Whether something is begun and not finished."""
         return self._connection.in_transaction
 
-    def take(self, journal: Source) -> bool:
-        """Take in what the journal has more, a round of it; gives whether there may be more."""
+    def take(self, journal: Source) -> Steps:
+        """Take in what the journal has more, a round of it. Yields between two steps."""
         if not self._loaded:
             self._load()
         start, stop = self.size, min(journal.size, self.size + _ROUND)
         if start >= stop:
-            return False
+            return
         with self._transaction() as connection:
             position: Position | None = None
             for piece in journal.pieces(start, stop, self._position):
                 self._intake.take(piece)
-                self._breathe()
                 position = piece.after
+                yield
             if position is None:
                 raise LedgerUnavailable("the journal gave no records")
             self._intake.save()
@@ -111,20 +115,18 @@ class Builder:
         self.size = stop
         while (self._runs + 1) * RUN * BLOCK <= self.size:
             with self._transaction() as connection:
-                for _ in complete_run(connection, self._runs):
-                    self._breathe()
+                yield from complete_run(connection, self._runs)
                 connection.execute("UPDATE progress SET runs = ?", (self._runs + 1,))
             self._runs += 1
-        return stop < journal.size
 
-    def forget(self, journal: Source) -> None:
+    def forget(self, journal: Source) -> Steps:
         """Forget what was erased; where the journal cannot be read, again later: the rest goes on meanwhile."""
         if not self._erased or time.monotonic() < self._forget_at:
             return
         if not self._loaded:
             self._load()
         try:
-            self._forget(journal, *self._erased[0])
+            yield from self._forget(journal, *self._erased[0])
         except Exception:
             self._forget_at = time.monotonic() + _FORGET_RETRY
             raise
@@ -141,7 +143,7 @@ class Builder:
         self.size = int(size)
         self._loaded = True
 
-    def _forget(self, journal: Source, start: int, stop: int) -> None:
+    def _forget(self, journal: Source, start: int, stop: int) -> Steps:
         """Forget the records of start..stop-1 that were erased, and of all segments that were written anew since."""
         connection = self._connection
         known = dict(connection.execute("SELECT segment, generation FROM segments ORDER BY segment"))
@@ -157,7 +159,7 @@ class Builder:
             for piece in journal.pieces(first, end):
                 with self._transaction():
                     take_again(connection, piece)
-                self._breathe()
+                yield
             connection.execute("UPDATE segments SET generation = ? WHERE segment = ?", (rewritten.get(first, 0), first))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # SQLite's log still holds what was forgotten
 

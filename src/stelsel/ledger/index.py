@@ -25,7 +25,7 @@ from typing import Any
 from stelsel.base.errors import ConfigurationFault
 from stelsel.base.log import logger
 from stelsel.ledger.blocks import BLOCK, ERASED, Block
-from stelsel.ledger.building import RETRY, Builder, tile_in
+from stelsel.ledger.building import RETRY, Builder, Steps, tile_in
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.index_apart import Apart
 from stelsel.ledger.intake import load_block
@@ -127,7 +127,7 @@ class Index:
 
     def _open(self) -> Builder:
         try:
-            return Builder(self._path, self._erased, self._breathe)
+            return Builder(self._path, self._erased)
         except sqlite3.OperationalError as error:  # a full or unwritable disk: nothing is wrong with the index
             raise ConfigurationFault(
                 f"{self._path}: cannot be opened ({error})", next_step="make the folder writable, and give it room"
@@ -137,7 +137,7 @@ class Index:
             for suffix in ("", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     self._path.with_name(self._path.name + suffix).unlink()
-            return Builder(self._path, self._erased, self._breathe)
+            return Builder(self._path, self._erased)
 
     def _run(self) -> None:
         if self._segments is None:
@@ -160,9 +160,10 @@ class Index:
         while not self._stopping and builder is not None:
             more = failed = False
             try:
-                more = builder.take(self._journal)
+                self._go(builder.take(self._journal))
+                more = builder.size < self._journal.size
                 self._hold(builder.size)
-                builder.forget(self._journal)
+                self._go(builder.forget(self._journal))
             except Exception as error:  # noqa: BLE001 - the journal goes on without us, and we try again
                 _log.warning("index lags", reason=type(error).__name__)
                 failed = True
@@ -181,9 +182,10 @@ class Index:
     def _urgent(self) -> bool:
         return self._wanted > self.size or (self._builder is not None and self._builder.forgets_in == 0)
 
-    def _breathe(self) -> None:
-        """Let the event loop have the interpreter: building the index is never urgent, answering always is."""
-        time.sleep(0 if self._urgent() else 0.0002)
+    def _go(self, steps: Steps) -> None:
+        """Between two, let the event loop have the interpreter: building the index is hardly urgent, answering is."""
+        for _ in steps:
+            time.sleep(0 if self._urgent() else 0.0002)
 
     # in a process of its own
 

@@ -3,7 +3,8 @@
 Started by the node (`index_apart`), over the socket LINK, of which `index_link` tells. It reads the segments of the
 journal, never beyond what the node said is durable, and is the only one that writes to the index. It ends when the node
 says so or is gone, after its present round; signals to all processes of a terminal or a service are the node's concern.
-It runs at a lower priority, and imports little: most nodes have less memory to spare than time.
+It runs at a lower priority, and imports little: most nodes have less memory to spare than time. It works in its
+`leisure`, when no processor has anything else to do, unless that keeps it too long from its work.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from stelsel.base.errors import Fault
-from stelsel.ledger.building import RETRY, Builder
+from stelsel.base.leisure import Leisure
+from stelsel.ledger.building import RETRY, Builder, Steps
 from stelsel.ledger.faults import LedgerCorrupt
 from stelsel.ledger.frames import Broken
 from stelsel.ledger.index_link import Link
 from stelsel.ledger.segment_reader import SegmentReader
 
 _PRIORITY = 10
+_BREATH = 0.02
+"""Seconds after which is heard what the node says."""
 
 
 class Over(Exception):
@@ -40,7 +45,8 @@ class IndexProcess:
         self._durable = 0
         self._erased: list[tuple[int, int]] = []
         self._said = -1
-        self._builder = Builder(index, self._erased, self._breathe)
+        self._builder = Builder(index, self._erased)
+        self._leisure = Leisure()
 
     def run(self) -> None:
         """Until it is over: then raises `Over`, or `OSError` when the node is gone."""
@@ -67,11 +73,12 @@ class IndexProcess:
     def _work(self) -> bool:
         """One round; gives whether there may be more."""
         builder = self._builder
-        more = builder.take(self._journal)
+        self._go(builder.take(self._journal))
+        more = builder.size < self._journal.size
         if builder.size != self._said:
             self._say_size()
         for first in self._erased[:1]:
-            builder.forget(self._journal)
+            self._go(builder.forget(self._journal))
             if not self._erased or self._erased[0] is not first:
                 self._link.say(forgotten=first)
         return more
@@ -90,6 +97,11 @@ class IndexProcess:
         if self._link.over:
             raise Over
 
+    def _go(self, steps: Steps) -> None:
+        with closing(steps):
+            while self._leisure.spend(lambda: _some(steps)):
+                self._breathe()
+
     def _breathe(self) -> None:
         if not self._builder.in_transaction:  # what is begun is finished: that takes no tenth of a second
             self._hear(0)
@@ -107,6 +119,15 @@ class _Segments(SegmentReader):
 
         configure_as(self._logging)
         return super()._damaged(path, broken)
+
+
+def _some(steps: Steps) -> bool:
+    """Do what goes in a breath; gives whether there is more."""
+    until = time.monotonic() + _BREATH
+    while next(steps, steps) is None:
+        if time.monotonic() > until:
+            return True
+    return False
 
 
 def lags(error: Exception) -> dict[str, Any]:

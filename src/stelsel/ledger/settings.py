@@ -85,9 +85,9 @@ class LedgerSettings(Settings):
     )
     index_apart: bool = Field(
         default=False,
-        description="build the search index in a process of its own, at a lower priority: for nodes with much traffic "
-        "on a machine with a processor to spare; costs some 20 MB of memory. Records in PostgreSQL are indexed in the "
-        "node's own process whatever this says",
+        description="build the search index in a process of its own, in time that nothing else takes: for nodes with "
+        "much traffic on a machine with a processor to spare; costs some 20 MB of memory. Records in PostgreSQL are "
+        "indexed in the node's own process whatever this says",
     )
     find_deadline: float = Field(
         default=10.0, gt=0, le=300, description="seconds that a search waits for the index to hold all that is on disk"
