@@ -1,11 +1,13 @@
 """The full chain against bare nginx-to-nginx mutual TLS, in one run. Writes bench/out/exchange.json and prints it.
 
-    python bench/exchange.py [--seconds 4] [--rounds 2] [--connections 64] [--size 1024]
+    python bench/exchange.py [--seconds 4] [--rounds 3] [--connections 64] [--size 1024]
 
 Both chains: client -> gateway -> mutual TLS -> gateway -> service, keep-alive everywhere, one process a gateway, the
 same service (nginx answering `size` bytes from memory), the same load generator in a process of its own. Ours checks
 token, terms and agreement, and makes a record durable in two ledgers, before anything is forwarded; bare nginx only
-forwards. The two take turns in short rounds, because the machine has other work; the best round of each counts.
+forwards. In both chains each gateway stays on a processor of its own (`processors`; nginx's `worker_cpu_affinity`);
+client, service and the building of indexes go wherever the system puts them. The chains take turns in short rounds,
+because the machine has other work; the best round of each counts.
 
 `cpu_us_per_request` is the processor time of both our gateways together, with their ledgers' index and Merkle tree.
 """
@@ -164,6 +166,12 @@ async def handshakes(port: int, folder: Path, seconds: float) -> dict[str, float
 # --- our gateways, each a process of its own ---
 
 
+def processor(role: str) -> int | None:
+    """On which the gateway of this role stays; None where there is but one."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    return (others[0] if role == "provider" else first) if others else None
+
+
 async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
     from stelsel.agreements.agreement import State
     from stelsel.agreements.api import routes
@@ -255,7 +263,7 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
             for contract in agreements.contracts(state=State.PROPOSED) if provider else ():
                 await agreements.accept(contract.content_hash)
             await asyncio.sleep(0.05)
-        settle()
+        settle(processor(role))
         print("agreed", flush=True)
         await stopped.wait()
     await door.stop(1)
@@ -267,7 +275,7 @@ async def gateway(role: str, folder: Path, ports: dict[str, int]) -> None:
 # --- bare nginx ---
 
 _NGINX = """
-worker_processes 1; daemon off; pid {folder}/{name}.pid; error_log {folder}/{name}.log crit;
+worker_processes 1; {affinity} daemon off; pid {folder}/{name}.pid; error_log {folder}/{name}.log crit;
 events {{ worker_connections 2048; }}
 http {{
   access_log off; keepalive_requests 100000000; keepalive_timeout 300; client_body_temp_path {folder}/{name}-b;
@@ -307,7 +315,9 @@ _CONSUMER = """
 
 
 def nginx(folder: Path, name: str, body: str, values: dict[str, Any]) -> subprocess.Popen[bytes]:
-    text = _NGINX.format(folder=folder, name=name, body=body.format(folder=folder, **values))
+    stays = None if name == "service" else processor(name)
+    affinity = "" if stays is None else f"worker_cpu_affinity {1 << stays:b};"
+    text = _NGINX.format(folder=folder, name=name, affinity=affinity, body=body.format(folder=folder, **values))
     (folder / f"{name}.conf").write_text(text)
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     return subprocess.Popen([program, "-e", str(folder / f"{name}.log"), "-c", str(folder / f"{name}.conf")])
@@ -444,7 +454,7 @@ def _rate(result: dict[str, float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--load", nargs=5, help=argparse.SUPPRESS)

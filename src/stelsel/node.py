@@ -469,6 +469,7 @@ class Node:
             dialect=settings.dialect,
             token_lifetime=settings.manager.token_lifetime,
             workers=settings.workers,
+            processors=settings.processors,
             drain_seconds=settings.drain_seconds,
         )
 

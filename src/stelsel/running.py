@@ -21,7 +21,7 @@ from stelsel.base.certificates import KeyPair
 from stelsel.base.errors import Fault
 from stelsel.base.listeners import Listeners, inherited
 from stelsel.base.log import logger
-from stelsel.base.process import settle
+from stelsel.base.process import check_processors, settle, unsettle
 from stelsel.base.renewal import check
 from stelsel.base.settings import read_toml
 from stelsel.node import Node
@@ -38,6 +38,7 @@ def run(settings: NodeSettings, again: Again | None = None) -> None:
 
     SIGHUP: see `Upkeep.reload`. SIGUSR2, or `stelsel restart`: restart in place; without `again` it cannot.
     """
+    check_processors(settings.processors)
     listeners = Listeners(inherited(os.environ))
     kept = uvloop.run(_run(settings, listeners, again))
     if kept is not None:
@@ -92,7 +93,7 @@ async def _run(settings: NodeSettings, listeners: Listeners, again: Again | None
     loop.add_signal_handler(signal.SIGUSR2, wishes.restart_or_say_why, settings)
     try:
         await node.start()
-        settle()
+        settle(None if settings.workers else next(iter(settings.processors), None))
         await wishes.come.wait()
     except BaseException:
         wishes.kept = None
@@ -104,6 +105,7 @@ async def _run(settings: NodeSettings, listeners: Listeners, again: Again | None
 
 def _check(settings: NodeSettings) -> None:
     """Raises `Fault` when a node of these settings would not start for a reason that can be seen beforehand."""
+    check_processors(settings.processors)
     group = read_toml(settings.group, Group)
     anchors = group.trust()
     keypair = KeyPair.load(settings.peer.certificate, settings.peer.key, group.elements)
@@ -126,5 +128,6 @@ def _replace_program(listeners: Listeners, kept: set[str]) -> NoReturn:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
+    unsettle()
     listeners.hand_over(kept, os.environ)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the very command that started us

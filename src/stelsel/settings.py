@@ -72,6 +72,12 @@ class NodeSettings(Settings):
         le=256,
         description="processes that carry the traffic of inway and outway; 0: the node's own process does it all",
     )
+    processors: tuple[int, ...] = Field(
+        (),
+        max_length=256,
+        description="numbers of the processors on which the traffic stays: the node's own process on the first, or the "
+        "workers each on one of them, in turn; empty: wherever the system puts them",
+    )
     drain_seconds: float = Field(
         5,
         ge=0,

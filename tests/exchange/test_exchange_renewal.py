@@ -141,6 +141,22 @@ def test_a_restart_in_place_loses_no_request_and_cuts_none_that_is_under_way(
     assert (slow.lost, set(slow.statuses)) == ([], {200})
 
 
+def test_a_node_stays_on_the_processor_that_its_file_names_also_when_that_changes(pair: Pair, contract: str) -> None:
+    file, allowed = pair.folder / "municipality" / "node.toml", os.sched_getaffinity(0)
+    good = file.read_text()
+    for chosen in (min(allowed), max(allowed)):
+        file.write_text(f"processors = [{chosen}]\n{good}")
+        pair.restart("municipality")
+        assert os.sched_getaffinity(pair.nodes["municipality"].pid) == {chosen}
+        assert pair.ask() == 200
+    file.write_text(f"processors = [100000]\n{good}")
+    with pytest.raises(Fault, match="processor 100000"):
+        pair.control("municipality").post("/commands/restart")
+    file.write_text(good)
+    pair.restart("municipality")
+    assert os.sched_getaffinity(pair.nodes["municipality"].pid) == allowed
+
+
 def test_a_stop_finishes_what_is_under_way(pair: Pair, contract: str) -> None:
     with Load(pair.outway, 1, "/echo/slow") as slow:
         count, before = slow.answered, pair.service.seen

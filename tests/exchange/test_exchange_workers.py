@@ -182,3 +182,21 @@ def test_workers_without_a_house_refuse_and_end(pair: Pair, contract: str) -> No
 
 def _alive(pids: set[int]) -> set[int]:
     return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
+
+
+def test_workers_stay_on_the_processors_that_the_file_names_in_turn_and_the_house_does_not(pair: Pair) -> None:
+    file, allowed = pair.folder / "register" / "node.toml", os.sched_getaffinity(0)
+    good = file.read_text()
+    chosen = [max(allowed), min(allowed)]
+    file.write_text(f"processors = {chosen}\n{good}")
+    pair.restart("register")
+    until(lambda: [worker["serving"] for worker in pair.workers("register")] == [True, True])
+    assert [os.sched_getaffinity(worker["pid"]) for worker in pair.workers("register")] == [{one} for one in chosen]
+    assert os.sched_getaffinity(pair.nodes["register"].pid) == allowed
+    assert pair.ask() == 200
+    file.write_text(good)
+    pair.restart("register")
+    until(lambda: [worker["serving"] for worker in pair.workers("register")] == [True, True])
+    assert {frozenset(os.sched_getaffinity(worker["pid"])) for worker in pair.workers("register")} == {
+        frozenset(allowed)
+    }

@@ -53,9 +53,14 @@ class Configuration:
     waiting_records: int
     record_bytes: int
     drain_seconds: float
+    processors: tuple[int, ...] = ()
+    """On which the workers stay, in turn."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, worker: int) -> dict[str, Any]:
+        """As it is told to the worker of this number."""
         said = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        processors = said.pop("processors")
+        said["processor"] = processors[worker % len(processors)] if processors else None
         # The house refuses in time itself; the worker waits a little longer, for that answer to arrive.
         return said | {"link": VERSION, "subject_key": str(self.subject_key), "deadline": self.deadline + 0.5}
 
@@ -240,7 +245,7 @@ class Supervisor:
     def _brief(self, worker: _Running) -> None:
         """Give a worker all that it must know, and let it serve. What changes from now on is pushed to it."""
         link = worker.desk.link
-        link.send(Kind.CONFIGURE, to_json(self._configuration.to_json()))
+        link.send(Kind.CONFIGURE, to_json(self._configuration.to_json(worker.slot.number)))
         link.send(Kind.IDENTITY, self._identity())
         self._compare()
         worker.desk.push(self._known.values())

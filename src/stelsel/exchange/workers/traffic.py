@@ -58,6 +58,7 @@ class Traffic:
         dialect: Dialect,
         token_lifetime: int,
         workers: int,
+        processors: tuple[int, ...],
         drain_seconds: float,
     ) -> None:
         self._names = [name for name, there in (("inway", inway), ("outway", outway)) if there is not None]
@@ -98,6 +99,7 @@ class Traffic:
                     waiting_records=ledger_settings.waiting_records,
                     record_bytes=ledger_settings.record_bytes,
                     drain_seconds=drain_seconds,
+                    processors=processors,
                 ),
             )
 

@@ -190,7 +190,7 @@ class Worker:
             outway = Outway(settings=OutwaySettings.model_validate(said["outway"]), **rooms)
             await outway.start(self._listeners["outway"])
             self._gateways["outway"] = outway
-        settle()
+        settle(said["processor"])
         self._link.send(Kind.READY)
 
     async def _drain_one(self, name: str, seconds: float) -> None:
