@@ -11,10 +11,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.routing import BaseRoute
 
@@ -26,7 +25,7 @@ from stelsel.agreements.services import Service
 from stelsel.base.certificates import KeyPair
 from stelsel.base.clock import Clock, SystemClock
 from stelsel.base.database import Database
-from stelsel.base.errors import ConfigurationFault, NotFound
+from stelsel.base.errors import ConfigurationFault
 from stelsel.base.listeners import Listeners
 from stelsel.base.log import logger
 from stelsel.base.renewal import Renewal
@@ -36,9 +35,9 @@ from stelsel.control import api as control
 from stelsel.control.comparing import Comparing
 from stelsel.control.keeping import Keeping
 from stelsel.control.managing import Managing
+from stelsel.control.operating import Operating
 from stelsel.control.proving import Proving
 from stelsel.control.upkeep import Upkeep
-from stelsel.exchange.explain import explain
 from stelsel.exchange.settings import InwaySettings, OutwaySettings
 from stelsel.exchange.workers.traffic import Traffic
 from stelsel.identity.api import routes as identity_routes
@@ -53,9 +52,7 @@ from stelsel.ledger.witness_api import routes as witness_routes
 from stelsel.ledger.witness_service import Witness
 from stelsel.ledger.witnessing import Witnessing, fetch_tile
 from stelsel.opendata.api import routes as opendata_routes
-from stelsel.opendata.schema import read_schema
 from stelsel.opendata.service import OpenData
-from stelsel.opendata.sources import SqliteSource
 from stelsel.portal import security_txt
 from stelsel.portal.service import Portal
 from stelsel.privacy.api import authzen_routes
@@ -72,7 +69,6 @@ from stelsel.steering.service import Steering
 
 _log = logger("node")
 
-T = TypeVar("T")
 _EXTENSIONS = {"EXTENSION_TRANSACTION_LOGGING": "1.1.0"}
 """The extensions of FSC that every node has (`/peer`)."""
 _ORPHANED = 5.0  # seconds
@@ -262,21 +258,8 @@ class Node:
         return self.portal.application(routes)
 
     def _rooms(self) -> control.Rooms:
-        commands: dict[str, control.Command] = {
-            "sign-again": self._sign_again,
-            "catch-up": self._catch_up,
-            "reload": self._reload,
-            "restart": self._restart,
-        }
-        commands |= self._managing().commands() | self.keeping.commands()
-        if self.traffic.outway is not None:
-            commands["explain"] = self._explain
-        if self.opendata is not None:
-            commands["publish"] = self._publish
-        if self.steering is not None:
-            commands["check"] = self._check
-        if self.provider is not None:
-            commands["activate"] = self._activate
+        managing = self._managing()
+        commands = self._operating(managing).commands() | managing.commands() | self.keeping.commands()
         decide = authzen_routes(self.agreements, self.services, self.clock, self.settings.manager.address)
         return control.Rooms(
             self.agreements,
@@ -300,6 +283,21 @@ class Node:
             comparing=self.comparing,
         )
 
+    def _operating(self, managing: Managing) -> Operating:
+        return Operating(
+            agreements=self.agreements,
+            upkeep=self.upkeep,
+            keypair=self.keypair,
+            clock=self.clock,
+            outway=self.traffic.outway,
+            opendata=self.opendata,
+            steering=self.steering,
+            provider=self.provider,
+            ask_version=managing.version_of,
+            restart_process=self._restart_process,
+            started=self._started,
+        )
+
     def _about(self) -> dict[str, Any]:
         settings, certificate = self.settings, self.keypair.certificate
         return {
@@ -319,81 +317,6 @@ class Node:
                 version.peer_id: version.fsc_version for version in self.agreements.versions() if version.differs
             },
         }
-
-    # -- commands of the operator ------------------------------------------------------------------------------------
-
-    async def _explain(self, body: control.Json) -> list[control.Json]:
-        steps = await explain(
-            outway=_there(self.traffic.outway),
-            agreements=self.agreements,
-            certificate=self.keypair.certificate,
-            clock=self.clock,
-            where=str(body.get("service")),
-            fields=tuple(str(field) for field in body.get("fields", ())),
-            ask_version=self._managing().version_of,
-        )
-        return [step.to_json() for step in steps]
-
-    async def _reload(self, body: control.Json) -> control.Json:
-        return await self.upkeep.reload(keep_workers=body.get("keep_workers") is True)
-
-    async def _restart(self, body: control.Json) -> control.Json:
-        del body
-        _there(self._restart_process)()
-        return {"restarting": os.getpid(), "started": self._started}
-
-    async def _sign_again(self, body: control.Json) -> control.Json:
-        del body
-        return {"signed": await self.agreements.sign_again()}
-
-    async def _catch_up(self, body: control.Json) -> list[control.Json]:
-        peer_id = body.get("peer_id")
-        found = await self.agreements.catch_up(None if peer_id is None else str(peer_id))
-        versions = {version.peer_id: version for version in self.agreements.versions()}
-        return [
-            asdict(each)
-            | {"fsc_version": versions[each.peer_id].fsc_version if each.peer_id in versions else None}
-            | {"differs": each.peer_id in versions and versions[each.peer_id].differs}
-            for each in found
-        ]
-
-    async def _publish(self, body: control.Json) -> control.Json:
-        schema = read_schema(Path(str(body.get("schema"))))
-        source = SqliteSource(Path(str(body.get("source"))), str(body.get("query")))
-        # In a process of its own: what counting needs would stay in this one's memory for good.
-        release = await asyncio.to_thread(_there(self.opendata).publish_apart, schema, source)
-        return {
-            "dataset": release.dataset,
-            "release": release.name,
-            "reference": release.reference.isoformat(),
-            "rows": release.rows,
-            "suppressed": release.suppressed,
-            "sha256": release.sha256,
-            "audit": release.document["audit"],
-        }
-
-    async def _check(self, body: control.Json) -> list[control.Json]:
-        peer_id = body.get("peer_id")
-        findings = await _there(self.steering).run_checks(None if peer_id is None else str(peer_id))
-        return [
-            {
-                "id": finding.id,
-                "obligation": finding.obligation,
-                "peer": finding.peer,
-                "outcome": finding.outcome.value,
-                "reasons": [reason.nl for reason in finding.reasons],
-                "evidence_hash": finding.evidence_hash,
-            }
-            for finding in findings
-        ]
-
-    async def _activate(self, body: control.Json) -> control.Json:
-        code = await _there(self.provider).enrol_resident(
-            name=str(body.get("name", "")),
-            burgerservicenummer=str(body.get("burgerservicenummer")),
-            level="substantial",
-        )
-        return {"code": code}
 
     # -- building ----------------------------------------------------------------------------------------------------
 
@@ -527,13 +450,6 @@ class Node:
             steering=self.steering,
             doctor=lambda: self._managing().examine(),
         )
-
-
-def _there(room: T | None) -> T:
-    """A room that this node has; only commands of rooms that it has are offered."""
-    if room is None:
-        raise NotFound("this node does not have that room")
-    return room
 
 
 class _PeerNames(Mapping[str, str]):
