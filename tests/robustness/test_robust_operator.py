@@ -29,6 +29,8 @@ _PROPOSAL: dict[str, Any] = {"peer_id": REGISTER.peer_id, "service": "personen",
         (REGISTER, "/commands/publish", {"schema": "/etc/passwd", "source": "/etc/passwd", "query": "DROP TABLE x"}),
         (REGIE, "/commands/check", {"per": REGISTER.peer_id}),
         (REGIE, "/commands/activate", {"burgerservicenummer": "123456789"}),
+        (REGISTER, "/commands/prune", {"before": 4e9, "dryrun": True}),  # all that it has, for good
+        (REGISTER, "/commands/retention", {"days": 30}),
         (BOUWER, "/commands/destroy", {}),
     ],
 )

@@ -14,6 +14,8 @@ import pytest
 from crash.chain import PROVIDER, Chain
 from crash_chain import running, traffic
 
+from stelsel.base.errors import Fault
+
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
@@ -48,3 +50,14 @@ def test_what_is_old_is_erased_from_a_running_node(chain: Chain) -> None:
     after = _run(chain, "audit", "--json")
     assert before
     assert after
+
+
+@pytest.mark.timeout(200)
+def test_a_misspelt_word_for_a_dry_run_erases_nothing(chain: Chain) -> None:
+    traffic(chain, 20)
+    time.sleep(0.1)
+    kept = _run(chain, "--json")
+    with pytest.raises(Fault, match="only these can be given here: before, dry_run"):
+        chain.control(PROVIDER).post("/commands/prune", {"before": time.time(), "dryrun": True})
+    assert _run(chain, "--json") == kept
+    assert not [one for one in _run(chain, "status", "--json")["prunes"] if one["asked"]]

@@ -152,8 +152,7 @@ class _Api:
         if name not in self._rooms.commands:
             raise NotFound(f"this node has no {name}", next_step="ask the node whose task it is")
         body = await read_json(request)
-        if name in _MEMBERS:
-            _only(body, _MEMBERS[name])
+        _only(body, _MEMBERS[name])
         try:
             return JSONResponse(await self._rooms.commands[name](body))
         except ConfigurationFault as fault:  # a file that the operator named, not one of this node's own
@@ -179,7 +178,10 @@ _MEMBERS = {
     "reconcile": frozenset({"peer_id", "since"}),
     "radar": frozenset({"days", "urgent_days"}),
     "doctor": frozenset(),
+    "prune": frozenset({"before", "dry_run"}),
+    "retention": frozenset(),
 }
+"""Every command, and what may be said with it."""
 _CONNECTION = frozenset(
     {"peer_id", "service", "properties", "days", "delegator", "service_delegator", "outway_domain_name"}
 )
