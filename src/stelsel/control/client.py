@@ -20,9 +20,6 @@ class Control:
 
     def __init__(self, folder: Path) -> None:
         self._socket = folder / "control.sock"
-        # A connection a command: none is left open when nobody closes this, none is stale after a restart.
-        transport = httpx.HTTPTransport(uds=str(self._socket), limits=httpx.Limits(max_keepalive_connections=0))
-        self._client = httpx.Client(transport=transport, base_url="http://node", timeout=120)
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON answer to a GET. Raises `Fault` with what the node said."""
@@ -62,6 +59,7 @@ class Control:
         )
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
+        # A connection a command: none is left open when nobody closes this, none is stale after a restart.
         transport = httpx.HTTPTransport(uds=str(self._socket))
         try:
             with httpx.Client(transport=transport, base_url="http://node", timeout=_PATIENCE) as client:
