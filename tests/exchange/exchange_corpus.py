@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from stelsel.base.errors import Fault
+from stelsel.exchange.headers import fields_of
 from stelsel.exchange.wire import END, RequestHead, RequestReader, ResponseHead, ResponseReader, WireLimits
 
 FOLDER = Path(__file__).parent / "corpus"
@@ -125,7 +126,7 @@ def events(reader: RequestReader | ResponseReader, pieces: list[bytes]) -> list[
 
 
 def _fields(head: RequestHead | ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((one.name, one.value) for one in head.fields)
+    return tuple((one.name, one.value) for one in fields_of(head))
 
 
 def outcome(data: bytes, limits: WireLimits | None = None) -> list[str]:

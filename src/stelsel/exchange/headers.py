@@ -9,40 +9,67 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from stelsel.exchange.heads import HOP_BY_HOP, OURS, FieldLine, RequestHead, ResponseHead, connection_options
+from stelsel.exchange.heads import (
+    HOP_BY_HOP,
+    OURS,
+    FieldLine,
+    RequestHead,
+    ResponseHead,
+    connection_options,
+)
 
-_OF_REQUESTS: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"traceparent"}
-_OF_ANSWERS: Final = HOP_BY_HOP | {b"content-length"}
 _USUAL: Final = frozenset((b"keep-alive", b"close"))
-
-SAID_BY_INWAY: Final = frozenset((b"fsc-error-code", b"stelsel-answer"))
-"""Headers in an inway's answer that an outway lets pass; its own transaction id it adds itself."""
-NOTHING: Final[frozenset[bytes]] = frozenset()
 
 UUID7: Final = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-def request_lines(head: RequestHead, *, drop: frozenset[bytes] = NOTHING) -> bytes:
-    """The header lines of a request that pass, without those that name its host, length and trace."""
-    return _lines(head.fields, head.values, _OF_REQUESTS | drop if drop else _OF_REQUESTS, NOTHING)
+class Rule:
+    """Which field lines of a message pass."""
+
+    __slots__ = ("dropped", "kept")
+
+    def __init__(self, dropped: frozenset[bytes], kept: tuple[bytes, ...] = ()) -> None:
+        self.dropped = dropped
+        self.kept = kept
+        """Of the names that are said by gateways only, those that pass all the same."""
 
 
-def response_lines(head: ResponseHead, *, keep: frozenset[bytes] = NOTHING) -> bytes:
-    """The header lines of an answer that pass, without its length; `keep` names gateway headers that may."""
-    return _lines(head.fields, head.values, _OF_ANSWERS, keep)
+REQUESTS: Final = Rule(HOP_BY_HOP | {b"host", b"content-length", b"expect", b"traceparent"})
+"""Requests, without the lines that name their host, length and trace."""
+REQUESTS_ABOUT_PEOPLE: Final = Rule(REQUESTS.dropped | {b"accept-encoding", b"range", b"if-range"})
+"""The same; the guard must be able to read the whole answer."""
+ANSWERS: Final = Rule(HOP_BY_HOP | {b"content-length"})
+"""Answers, without their length."""
+ANSWERS_OF_INWAYS: Final = Rule(ANSWERS.dropped, (b"fsc-error-code", b"stelsel-answer"))
+"""The same; an outway lets through what an inway says, but its transaction id, which it adds itself."""
 
 
-def _lines(
-    fields: list[FieldLine], values: dict[bytes, bytes], dropped: frozenset[bytes], keep: frozenset[bytes]
-) -> bytes:
+def fields_of(head: RequestHead | ResponseHead) -> list[FieldLine]:
+    """All field lines of a message, in order."""
+    return head.rest if head.run is None else head.run.fields + head.rest
+
+
+def passing(head: RequestHead | ResponseHead, rule: Rule) -> bytes:
+    """The header lines of a message that pass."""
+    run, rest, values = head.run, head.rest, head.values
     if b"connection" in values and values[b"connection"].lower() not in _USUAL:
         named = connection_options(values)
-        fields = [field for field in fields if field.name not in named]
+        return _join([field for field in fields_of(head) if field.name not in named], rule)
+    if run is None:
+        return _join(rest, rule)
+    begins = run.passing.get(rule)
+    if begins is None:
+        begins = run.passing[rule] = _join(run.fields, rule)
+    return begins + _join(rest, rule) if rest else begins
+
+
+def _join(fields: list[FieldLine], rule: Rule) -> bytes:
+    dropped, kept = rule.dropped, rule.kept
     return b"".join(
         [
             field.line
             for field in fields
-            if field.passes or (field.name not in dropped and (field.name in keep or not field.name.startswith(OURS)))
+            if field.passes or (field.name not in dropped and (field.name in kept or not field.name.startswith(OURS)))
         ]
     )
 

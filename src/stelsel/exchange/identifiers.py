@@ -34,7 +34,26 @@ class _Random:
         return self._digits[at : at + count]
 
 
+class _Stamp:
+    """The time as transaction ids begin with it, made once a millisecond."""
+
+    __slots__ = ("_milliseconds", "_text")
+
+    def __init__(self) -> None:
+        self._milliseconds = -1
+        self._text = ""
+
+    def now(self) -> str:
+        milliseconds = int(time.time() * 1000)
+        if milliseconds != self._milliseconds:
+            self._milliseconds = milliseconds
+            digits = f"{milliseconds & 0xFFFFFFFFFFFF:012x}"
+            self._text = f"{digits[:8]}-{digits[8:]}-7"
+        return self._text
+
+
 _random: Final = _Random()
+_stamp: Final = _Stamp()
 os.register_at_fork(after_in_child=_random.forget)
 
 
@@ -50,6 +69,5 @@ def new_span_id() -> str:
 
 def new_transaction_id() -> str:
     """A UUIDv7 (RFC 9562, section 5.7; Digikoppeling 3.4.3)."""
-    stamp = f"{int(time.time() * 1000) & 0xFFFFFFFFFFFF:012x}"
     noise = _random.take(19)
-    return f"{stamp[:8]}-{stamp[8:]}-7{noise[:3]}-{_VARIANT[noise[3]]}{noise[4:7]}-{noise[7:]}"
+    return f"{_stamp.now()}{noise[:3]}-{_VARIANT[noise[3]]}{noise[4:7]}-{noise[7:]}"

@@ -29,7 +29,7 @@ from stelsel.exchange.faults import (
     TransactionLogWriteError,
 )
 from stelsel.exchange.gateway import ClientConnection, Gateway
-from stelsel.exchange.headers import NOTHING, UUID7, request_lines, response_lines
+from stelsel.exchange.headers import ANSWERS, REQUESTS, REQUESTS_ABOUT_PEOPLE, UUID7, passing
 from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.lanes import PROTOCOLS
@@ -47,9 +47,6 @@ _log = logger("exchange")
 
 SUBJECTS_HEADER = b"stelsel-data-subjects"
 """In the answer of a service about people: the numbers of those it is about, comma-separated. Never passed on."""
-
-_PERSONAL_DROP = frozenset((b"accept-encoding", b"range", b"if-range"))
-"""The guard must be able to read the whole answer."""
 
 
 class Inway(Gateway):
@@ -202,7 +199,7 @@ class Inway(Gateway):
             self._hosts[service.name],
             b"".join(
                 (
-                    request_lines(head, drop=_PERSONAL_DROP if service.personal else NOTHING),
+                    passing(head, REQUESTS_ABOUT_PEOPLE if service.personal else REQUESTS),
                     b"Fsc-Authorization: ",
                     head.values[b"fsc-authorization"],  # FSC Core 4.7.1.3: the service gets it too
                     b"\r\n",
@@ -311,7 +308,7 @@ class _Dress:
         self._own = own
 
     def __call__(self, head: ResponseHead) -> bytes:
-        return response_lines(head) + self._own
+        return passing(head, ANSWERS) + self._own
 
 
 def _told(head: ResponseHead) -> list[str]:

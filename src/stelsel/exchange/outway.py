@@ -23,7 +23,7 @@ from stelsel.exchange.call import Call, FirstLook
 from stelsel.exchange.facts import Facts, check, limits_data
 from stelsel.exchange.faults import OutwayLogWriteError, UnknownGrantHash, WrongPeer
 from stelsel.exchange.gateway import ClientConnection, Gateway
-from stelsel.exchange.headers import SAID_BY_INWAY, UUID7, request_lines, response_lines
+from stelsel.exchange.headers import ANSWERS_OF_INWAYS, REQUESTS, UUID7, passing
 from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
 from stelsel.exchange.lanes import PROTOCOL, PROTOCOLS, Carrier
@@ -227,7 +227,7 @@ class Outway(Gateway):
             self._hosts[token.claims.audience],
             b"".join(
                 (
-                    request_lines(head),
+                    passing(head, REQUESTS),
                     b"Fsc-Authorization: ",
                     token.compact.encode("ascii"),
                     b"\r\n",
@@ -393,7 +393,7 @@ class _Dress:
         self._own = own
 
     def __call__(self, head: ResponseHead) -> bytes:
-        return response_lines(head, keep=SAID_BY_INWAY) + self._own
+        return passing(head, ANSWERS_OF_INWAYS) + self._own
 
 
 def _token_taken(head: ResponseHead) -> bool:

@@ -74,6 +74,8 @@ class _Reader:
         self._trailer = 0
         self._total = 0
         self._fault: Fault | None = None
+        self._run: heads.Run | None = None
+        """How the head before began."""
 
     @property
     def unread(self) -> int:
@@ -235,7 +237,8 @@ class RequestReader(_Reader):
         data = self._take_head()
         if data is None:
             return None
-        head = heads.request_head(data, self._limits.headers)
+        head = heads.request_head(data, self._limits.headers, self._run)
+        self._run = head.run
         self._expect_body(head.length)
         return head
 
@@ -271,7 +274,8 @@ class ResponseReader(_Reader):
             data = self._take_head()
             if data is None:
                 return None
-            head = heads.response_head(data, self._limits.headers, to_head=self._no_body)
+            head = heads.response_head(data, self._limits.headers, self._run, to_head=self._no_body)
+            self._run = head.run
             if head.status == 101:
                 raise BadRequest("it switches protocols, which was not asked")
             if head.status >= 200:

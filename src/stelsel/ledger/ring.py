@@ -3,8 +3,8 @@
 A thread that waits for a disk has to get the interpreter back before it can tell, in the middle of a busy event loop;
 that costs more time than the disk does. Here the event loop hands a write to the kernel, which says when it is durable
 (a descriptor becomes readable). Nothing in the calls below waits for a disk: the kernel does each write in a
-thread of its own, which belongs to this process and ends with it, first pwrite(2), then fdatasync(2): the second is not
-begun when the first did not write all (Linux 5.17).
+thread of its own, which belongs to this process and ends with it (Linux 5.12). It is a pwritev2(2) with `RWF_DSYNC`: it
+is done when the data, and all that is needed to read them, are on disk.
 
 Where there is no io_uring - older systems, many containers, macOS - `open_ring` gives None, and who asks does without.
 """
@@ -22,21 +22,20 @@ from typing import Any, Final
 _SETUP, _ENTER, _REGISTER = 425, 426, 427
 """Numbers of the system calls, the same on all architectures that Python has wheels for."""
 _REGISTER_EVENT = 4
-_OWN_WORKERS, _SILENT_SUCCESS = 1 << 9, 1 << 11
-"""Features of the system: IORING_FEAT_NATIVE_WORKERS and IORING_FEAT_CQE_SKIP."""
-_ENTRIES: Final = 4
+_OWN_WORKERS = 1 << 9
+"""A feature of the system: IORING_FEAT_NATIVE_WORKERS."""
+_ENTRIES: Final = 1
 _PARAMETERS = struct.Struct("<10I10I10I")
 _SUBMISSION = struct.Struct("<BBHiQQIIQQQQ")
-"""opcode, flags, priority, file, place, address, size, how, user data (the opcode), and what we leave zero."""
+"""opcode, flags, priority, file, place, address, size, how, and what we leave zero."""
 _COMPLETION = struct.Struct("<Qi")
 _COMPLETION_SIZE: Final = 16
-_SYNC, _WRITE = 3, 23
-"""IORING_OP_FSYNC, IORING_OP_WRITE."""
-_DATA_ONLY = 1
-"""IORING_FSYNC_DATASYNC: the data, and all that is needed to read them."""
-_THEN, _ELSEWHERE, _SILENT = 1 << 2, 1 << 4, 1 << 6
-"""IOSQE_IO_LINK: the next only when this went well. IOSQE_ASYNC: do not even try it within the call, where it might
-wait for the file system. IOSQE_CQE_SKIP_SUCCESS: no word when it went well, and one word for both when it did not."""
+_WRITE = 23
+"""IORING_OP_WRITE."""
+_DURABLE = 2
+"""RWF_DSYNC."""
+_ELSEWHERE = 1 << 4
+"""IOSQE_ASYNC: do not even try it within the call, where it might wait for the file system."""
 _SUBMISSIONS_AT = 0x10000000
 
 
@@ -53,7 +52,7 @@ class Ring:
         """Becomes readable when a write is done."""
         try:
             told = _PARAMETERS.unpack(parameters.raw)
-            if not (told[5] & _OWN_WORKERS and told[5] & _SILENT_SUCCESS):
+            if not told[5] & _OWN_WORKERS:
                 raise OSError("this system's io_uring is too old")
             self._arrange(told)
             self.event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -66,25 +65,26 @@ class Ring:
         self.room = room
         self.writing = False
         """Whether the kernel is at it."""
-        self._size = 0
 
     def write(self, file: int, data: bytes, place: int) -> None:
         """Have `data` made durable there. Raises `OSError` when the kernel does not take it on."""
         size = len(data)
         self._room[:size] = data
         tail = self._words[self._tail]
-        self._submit(_WRITE, _ELSEWHERE | _THEN | _SILENT, file, place, self._address, size, 0)
-        self._submit(_SYNC, _ELSEWHERE, file, 0, 0, 0, _DATA_ONLY)
-        self._size = size
+        slot = tail & self._mask
+        _SUBMISSION.pack_into(
+            self._slots, slot * 64, _WRITE, _ELSEWHERE, 0, file, place, self._address, size, _DURABLE, 0, 0, 0, 0
+        )
+        self._words[self._order + slot] = slot
+        self._words[self._tail] = (tail + 1) & 0xFFFFFFFF
         refused: OSError | None = None
         try:
-            self._system(_ENTER, self._ring, 2, 0, 0, None, 0)  # the kernel looks at the ring within the call
+            self._system(_ENTER, self._ring, 1, 0, 0, None, 0)  # the kernel looks at the ring within the call
         except OSError as error:
             refused = error
         if self._words[self._taken] == tail:  # it took nothing: take it back, or it would go along with the next
             self._words[self._tail] = tail
             raise refused or OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        # Had it taken the write without the sync, no word would ever come: all is refused then, and nothing is lost.
         self.writing = True
         _busy.add(self)
 
@@ -97,22 +97,11 @@ class Ring:
         head = self._words[self._done_head]
         if not self.writing or head == self._words[self._done_tail]:
             return None
-        # One answer comes: that of the sync, or that of the write, when that failed or was not whole.
-        at = self._done_at + (head & self._done_mask) * _COMPLETION_SIZE
-        operation, result = _COMPLETION.unpack_from(self._rings, at)
+        _, result = _COMPLETION.unpack_from(self._rings, self._done_at + (head & self._done_mask) * _COMPLETION_SIZE)
         self._words[self._done_head] = (head + 1) & 0xFFFFFFFF
         self.writing = False
         _busy.discard(self)
-        return self._size if operation == _SYNC and result == 0 else int(result)
-
-    def _submit(self, operation: int, flags: int, file: int, place: int, address: int, size: int, how: int) -> None:
-        tail = self._words[self._tail]
-        slot = tail & self._mask
-        _SUBMISSION.pack_into(
-            self._slots, slot * 64, operation, flags, 0, file, place, address, size, how, operation, 0, 0, 0
-        )
-        self._words[self._order + slot] = slot
-        self._words[self._tail] = (tail + 1) & 0xFFFFFFFF
+        return int(result)
 
     def close(self) -> None:
         """Let go of it. What the kernel is writing it finishes."""
