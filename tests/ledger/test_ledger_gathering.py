@@ -52,16 +52,13 @@ def item(number: int, subject: str = "") -> Item:
 def play(
     folder: Path,
     scenario: Callable[[GroupCommit, Disk], Awaitable[None]],
-    gather: float = 0.0,
     records: int = 1000,
     waiting: int = 400,
     io_uring: bool = True,
 ) -> None:
     async def main() -> None:
         disk = Disk(folder / "segments")
-        commit = GroupCommit(
-            disk, batch_records=records, waiting_records=waiting, deadline=5, gather=gather, io_uring=io_uring
-        )
+        commit = GroupCommit(disk, batch_records=records, waiting_records=waiting, deadline=5, io_uring=io_uring)
         commit.start()
         await scenario(commit, disk)
         assert await commit.stop()
@@ -70,37 +67,61 @@ def play(
     asyncio.run(main())
 
 
-def test_the_first_after_a_silence_never_waits_and_a_few_hardly_do(tmp_path: Path, io_uring: bool) -> None:
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_what_comes_alone_is_written_at_once(tmp_path: Path, io_uring: bool) -> None:
     async def scenario(commit: GroupCommit, disk: Disk) -> None:
-        begin = time.monotonic()
-        await commit.append(item(0))
-        assert time.monotonic() - begin < 0.3
-        await commit.append(item(1))
-        assert time.monotonic() - begin < 0.8  # a quarter of a step, and no step more
+        for number in range(3):
+            waiting = commit.append(item(number))
+            await turns(4)
+            assert len(disk.batches) == number + 1 or not io_uring  # the thread begins when it gets to it
+            assert await waiting == number
+        assert [len(batch) for batch in disk.batches] == [1, 1, 1]
 
-    play(tmp_path, scenario, gather=2.0, io_uring=io_uring)
+    play(tmp_path, scenario, io_uring=io_uring)
 
 
-def test_while_many_come_they_share_a_sync_and_none_waits_longer_than_is_set(tmp_path: Path, io_uring: bool) -> None:
+def test_while_each_turn_of_the_loop_brings_more_they_share_a_sync(tmp_path: Path, io_uring: bool) -> None:
     async def scenario(commit: GroupCommit, disk: Disk) -> None:
-        waits = []
+        waiting = []
+        for number in range(20):
+            waiting.append(commit.append(item(number)))
+            await turns(1)
+        assert await asyncio.gather(*waiting) == list(range(20))
+        assert [len(batch) for batch in disk.batches] == [20]
 
-        async def caller(number: int) -> None:
-            begin = time.monotonic()
-            await commit.append(item(number))
-            waits.append(time.monotonic() - begin)
+    play(tmp_path, scenario, io_uring=io_uring)
 
-        tasks = []
-        for number in range(300):
-            tasks.append(asyncio.create_task(caller(number)))
-            if number % 3 == 0:
-                await asyncio.sleep(0.005)
-        await asyncio.gather(*tasks)
-        assert max(waits) < 0.5
-        assert len(disk.batches) < 25  # of some tens each
-        assert sum(map(len, disk.batches)) == 300
 
-    play(tmp_path, scenario, gather=0.1, io_uring=io_uring)
+def test_however_many_come_a_batch_begins_when_they_are_enough(tmp_path: Path, io_uring: bool) -> None:
+    async def scenario(commit: GroupCommit, disk: Disk) -> None:
+        waiting = [commit.append(item(number)) for number in range(32)]
+        assert await asyncio.gather(*waiting) == list(range(32))
+        waiting = []
+        for number in range(320):
+            waiting.append(commit.append(item(number)))
+            await turns(1)
+        await asyncio.gather(*waiting)
+        assert len(disk.batches) > 2
+        assert sum(map(len, disk.batches)) == 352
+
+    play(tmp_path, scenario, io_uring=io_uring)
+
+
+def test_what_comes_while_the_disk_works_is_written_when_it_is_done(tmp_path: Path) -> None:
+    async def scenario(commit: GroupCommit, disk: Disk) -> None:
+        disk.takes = 0.05
+        first = commit.append(item(0))
+        await asyncio.sleep(0.02)
+        waiting = [commit.append(item(number)) for number in range(1, 11)]
+        assert await first == 0
+        assert await asyncio.gather(*waiting) == list(range(1, 11))
+        assert [len(batch) for batch in disk.batches] == [1, 10]
+
+    play(tmp_path, scenario, io_uring=False)
 
 
 def test_what_is_offered_together_stands_in_a_row_and_is_numbered(tmp_path: Path, io_uring: bool) -> None:

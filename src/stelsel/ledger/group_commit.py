@@ -4,10 +4,11 @@ Records gather in the event loop, in frames that were made there (`batch`). All 
 one batch, to the kernel where it takes it (`behind`), else to the writer thread: whoever writes and the event loop meet
 once a batch, never once a record.
 
-A sync costs the same for one record as for a hundred, and the processor is shared with those who wait. So when records
-keep coming, `gather` seconds pass between two batches, or less when `_ENOUGH` have come by then: those share a sync
-well. The first record after a silence never waits, and the few of a quiet node hardly do. When the disk is slow,
-batches grow by themselves.
+A sync costs the same for one record as for a hundred, and the processor is shared with those who wait. So records
+gather while each turn of the event loop brings more of them, until they are `_ENOUGH`: those share a sync well.
+A turn that brings none says that the loop has run out of messages to read, and then the disk had better work than wait.
+So no clock is needed: on a quiet node nobody waits, and when the processor or the disk is slow, batches grow by
+themselves.
 """
 
 from __future__ import annotations
@@ -33,8 +34,6 @@ _ENOUGH: Final = 32
 """Records that make a batch at once."""
 _IN_HAND: Final = 2
 """Batches that the writer thread has at most: the one that it writes, and the next. The kernel has one."""
-_FEW = 4.0
-"""Records in a batch, below which less time passes before the next."""
 
 
 class _Offer(Parcel):
@@ -47,7 +46,7 @@ class _Offer(Parcel):
 
 
 class GroupCommit:
-    """Appends to a journal from one event loop. `deadline` and `gather` in seconds."""
+    """Appends to a journal from one event loop. `deadline` in seconds."""
 
     def __init__(
         self,
@@ -56,14 +55,12 @@ class GroupCommit:
         batch_records: int,
         waiting_records: int,
         deadline: float,
-        gather: float = 0.0,
         io_uring: bool = True,
     ) -> None:
         self._journal = journal
         self._batch_records = batch_records
         self._waiting_records = waiting_records
         self._deadline = deadline
-        self._gather = gather
         self._io_uring = io_uring
         self._gathering: list[_Offer] = []
         self._waiting = self._unfinished = 0
@@ -74,8 +71,10 @@ class GroupCommit:
         self._at_once = _IN_HAND
         self._alive: list[_Offer] = []
         """Of the batch that is written behind the loop: those whose callers still waited when it was begun."""
-        self._about_to = False
-        """Whether a turn of the loop, or a pause, is still to come before the next batch is handed over."""
+        self._looking = False
+        """Whether each turn of the loop is looked at for what it brought."""
+        self._seen = 0
+        """Records that gathered, when the loop was last looked at."""
         self._batches: SimpleQueue[list[_Offer] | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
@@ -163,17 +162,23 @@ class GroupCommit:
         if self._waiting >= _ENOUGH:
             if len(self._in_hand) < self._at_once:
                 self._hand_over()
-        elif not self._in_hand and not self._about_to:
-            self._about_to = True
-            loop.call_soon(self._in_time)  # whatever arrives in this turn of the loop goes along
+        elif not self._in_hand and not self._looking:
+            self._looking = True
+            loop.call_soon(self._look)
         if self._timer is None:
             self._timer = loop.call_later(self._deadline, self._expire)
 
-    def _in_time(self) -> None:
-        """What has gathered waited long enough."""
-        self._about_to = False
+    def _look(self) -> None:
+        """A turn of the loop went by: when it brought nothing, hand over what has gathered."""
+        loop = self._loop
         if self._gathering and not self._in_hand:
+            if self._waiting != self._seen and loop is not None:
+                self._seen = self._waiting
+                loop.call_soon(self._look)
+                return
             self._hand_over()
+        self._looking = False
+        self._seen = 0
 
     def _hand_over(self) -> None:
         """Have written what has gathered, as much as goes in one batch."""
@@ -202,16 +207,16 @@ class GroupCommit:
         else:
             self._written(offered, self._alive, first or 0, error)
 
-    def _let_gather(self, last: int) -> None:
-        """A batch of `last` records is done: hand over the next in time."""
+    def _go_on(self) -> None:
+        """A batch is done: hand over the next, or look for more."""
         loop = self._loop
-        if loop is None:
+        if loop is None or not self._gathering:
             return
         if self._waiting >= _ENOUGH:
             self._hand_over()
-        elif not self._about_to:
-            self._about_to = True
-            loop.call_later(self._gather * min(last / _FEW, 1.0), self._in_time)
+        elif not self._looking:
+            self._looking = True
+            loop.call_soon(self._look)
 
     # --- the writer thread ---
 
@@ -254,7 +259,7 @@ class GroupCommit:
         self._unfinished -= count
         if not self._unfinished:
             self._idle.set()
-        self._let_gather(count)
+        self._go_on()
         # At last, for those who waited go on at once, and may offer more.
         if error is not None:
             self._fail(batch, error)

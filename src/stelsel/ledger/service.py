@@ -70,7 +70,6 @@ class Ledger:
             batch_records=settings.batch_records,
             waiting_records=settings.waiting_records,
             deadline=settings.deadline,
-            gather=settings.gather,
             io_uring=settings.io_uring,
         )
         self._commit.start()

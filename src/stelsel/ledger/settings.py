@@ -49,13 +49,6 @@ class LedgerSettings(Settings):
         le=60,
         description="seconds that a request waits for its record to be on disk before it is refused",
     )
-    gather: float = Field(
-        default=0.0005,
-        ge=0,
-        le=1,
-        description="seconds between two syncs of the disk while records come, less while few do or thirty-two wait; "
-        "the first never waits",
-    )
     batch_records: int = Field(
         default=1024, ge=1, le=65536, description="records that share one write and one sync, at most"
     )
