@@ -19,6 +19,7 @@ from stelsel.base.clock import Clock
 from stelsel.base.errors import BadGateway, BadRequest, Fault, Unauthenticated
 from stelsel.base.log import logger
 from stelsel.exchange.call import Answer, Call
+from stelsel.exchange.carrier import PROTOCOLS
 from stelsel.exchange.facts import MAXIMUM_SUBJECTS, Facts, check, limits_data
 from stelsel.exchange.faults import (
     GatewayTimeout,
@@ -32,7 +33,6 @@ from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import NOTHING, UUID7, request_lines, response_lines
 from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
-from stelsel.exchange.lanes import PROTOCOLS
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import origin_form
 from stelsel.exchange.settings import InwaySettings

@@ -20,13 +20,13 @@ from stelsel.base.certificates import KeyPair, TrustAnchors, identify
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadGateway, BadRequest, Fault, Unauthenticated
 from stelsel.exchange.call import Call, FirstLook
+from stelsel.exchange.carrier import PROTOCOL, PROTOCOLS, Carrier
 from stelsel.exchange.facts import Facts, check, limits_data
 from stelsel.exchange.faults import OutwayLogWriteError, UnknownGrantHash, WrongPeer
 from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import SAID_BY_INWAY, UUID7, request_lines, response_lines
 from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
-from stelsel.exchange.lanes import PROTOCOL, PROTOCOLS, Carrier
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import Route, RoutingTable, origin_form
 from stelsel.exchange.settings import OutwaySettings
