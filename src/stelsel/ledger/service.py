@@ -84,7 +84,7 @@ class Ledger:
         if opened is not None:
             await asyncio.to_thread(opened.index.stop)
             if ended:
-                opened.journal.close()
+                await asyncio.to_thread(opened.journal.close)
         if ended:  # else a disk still holds a write, and nobody else may write in its place while this process is there
             self._unlock()
 
