@@ -177,6 +177,8 @@ class Witnessing:
             trouble = f"no answer within {_PATIENCE:.0f} seconds"
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             trouble = f"no connection ({type(error).__name__})"
+        except Exception as error:  # noqa: BLE001 - whatever one witness answers, the others cosign
+            trouble = f"its answer cannot be used ({type(error).__name__})"
         self._status[peer] = WitnessStatus(peer, before.size, before.time, trouble, contradicts)
         if contradicts:
             _log.error("a witness knows another history of this ledger", witness=peer, next_step="stelsel log audit")
