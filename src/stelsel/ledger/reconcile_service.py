@@ -263,11 +263,14 @@ class Reconciliation:
         return found
 
     async def theirs_by_id(self, peer_id: str, ids: Sequence[str]) -> dict[Key, Logged]:
-        """What the peer's log tells of these ids."""
+        """What the peer's log tells of these ids. Raises a `Fault`."""
         found: dict[Key, Logged] = {}
         for at in range(0, len(ids), _IDS):
             few = ids[at : at + _IDS]
-            told = await self._listed(peer_id, {"transaction_ids": ",".join(few)}, 2 * _IDS)
+            try:
+                told = await self._listed(peer_id, {"transaction_ids": ",".join(few)}, 2 * _IDS)
+            except TooMany as error:  # each is in a log twice at most
+                raise BadGateway("its log tells of more than it was asked about") from error
             found |= {key: logged for key, logged in told.items() if key[0] in few}
         return found
 
