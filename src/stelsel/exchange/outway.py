@@ -121,10 +121,12 @@ class Outway(Gateway):
         facts.provider = route.provider
         facts.service = route.service
         try:
-            service = await self._judge(call, facts, route, now)
+            service: Service | Fault = await self._judge(call, facts, route, now)
         except Fault as fault:
-            await write_down(self._ledger, facts.refusal(now, fault), OutwayLogWriteError)
-            raise fault  # noqa: TRY201 - compiled, a bare one may be of another request after waiting
+            service = fault  # nothing compiled waits while it handles a fault, see `steps`
+        if isinstance(service, Fault):
+            await write_down(self._ledger, facts.refusal(now, service), OutwayLogWriteError)
+            raise service
         await write_down(self._ledger, facts.allowed(now), OutwayLogWriteError)
         if not still_holds(self._agreements, facts, self._clock.now()):
             await self._look_again(facts, service)
