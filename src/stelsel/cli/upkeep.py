@@ -22,7 +22,8 @@ _PAUSE = 0.1
 def status(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     """Show how a running node stands: since when, with which certificate, its ledger, its search index, its workers.
 
-    What is wrong with it, and what to do: `stelsel doctor`.
+    The search index is built behind the records, by a process of its own or in the node's: how many records it is
+    behind, and when nobody builds it, is told here. What is wrong, and what to do: `stelsel doctor`.
 
     Example: stelsel status --node gemeente/node.toml
     """
