@@ -38,6 +38,7 @@ from stelsel.privacy.decision import decide
 from stelsel.privacy.subjects import SubjectReferences
 
 AUDIENCE = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\])(?::([0-9]{1,5}))?/?")
+_LAST_PORT = 65_535
 _TOKEN_REFUSED = frozenset((b"ERROR_CODE_ACCESS_TOKEN_EXPIRED", b"ERROR_CODE_ACCESS_TOKEN_INVALID"))
 
 
@@ -94,6 +95,10 @@ class Outway(Gateway):
             self._pools = {}
         for pool in self._pools.values():
             pool.tidy(now)
+        for known in [known for known, pool in self._pools.items() if pool.unused(now)]:
+            del self._pools[known]
+            if all(audience != known[0] for audience, _ in self._pools):
+                del self._hosts[known[0]]
         for pool in self._retired:
             pool.tidy(float("inf"))
         self._retired = [pool for pool in self._retired if pool.size]
@@ -262,7 +267,7 @@ class Outway(Gateway):
         pool = self._pools.get((audience, peer_id))
         if pool is None:
             match = AUDIENCE.fullmatch(audience)
-            if match is None:
+            if match is None or int(match[2] or 443) > _LAST_PORT:
                 raise BadGateway("the access token does not say at which address the inway is")
             host, port = match[1].strip("[]"), int(match[2] or 443)
             self._hosts[audience] = f"{match[1]}:{port}".encode()

@@ -14,6 +14,8 @@ from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.wire import END, ResponseReader, WireLimits
 
 _HIGH_WATER = 256 * 1024
+FORGOTTEN = 600.0
+"""Seconds after which an address that is not used may be forgotten; longer than getting a connection takes."""
 
 
 class Sink(Protocol):
@@ -194,14 +196,20 @@ class Pool:
         self._connecting = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
+        self._used = self._loop.time()
 
     @property
     def size(self) -> int:
         """Connections open or being made."""
         return len(self._open) + self._connecting
 
+    def unused(self, now: float) -> bool:
+        """Whether nobody asked for a connection for long, and there is none."""
+        return not self.size and now - self._used > FORGOTTEN
+
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """A connection for one request. Raises `BadGateway` when there is none to be had, `GatewayTimeout` in time."""
+        self._used = self._loop.time()
         return await self._loop.create_task(self._wait_in_time(fresh))  # a timeout needs a task
 
     async def _wait_in_time(self, fresh: bool) -> UpstreamConnection:
@@ -248,7 +256,7 @@ class Pool:
                 raise UpstreamBroke("the party behind us closed the connection at once")
             self._open.add(connection)
             return connection
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a name that can be that of no host
             raise BadGateway(
                 "no connection could be made to the party behind us",
                 next_step="see whether it runs, and whether it can be reached from here: stelsel explain",
