@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from stelsel.base import tasks
 from stelsel.base.clock import Clock
 from stelsel.base.database import Database
 from stelsel.base.errors import BadGateway, Fault
@@ -130,10 +130,7 @@ class Reconciliation:
     async def stop(self) -> None:
         """Stop; what was compared is remembered."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(task)
 
     def standings(self) -> list[store.Standing]:
         """How it stands with each counterparty, those with which it was never tried included."""

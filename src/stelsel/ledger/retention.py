@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from stelsel.base import tasks
 from stelsel.base.clock import Clock, moment
 from stelsel.base.errors import BadRequest, Fault
 from stelsel.base.log import logger
@@ -70,10 +70,7 @@ class Retention:
     async def stop(self) -> None:
         """Start nothing any more; what is being erased is erased whole, or again the next time."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(task)
 
     async def prune(self, before: float, *, dry_run: bool = False, asked: bool = True) -> Prune:
         """Erase the records made before this moment (seconds since the epoch), or count them.

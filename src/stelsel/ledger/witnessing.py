@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from stelsel.base import tasks
 from stelsel.base.canonical import parse_object
 from stelsel.base.certificates import TrustAnchors
 from stelsel.base.clock import Clock
@@ -108,10 +109,7 @@ class Witnessing:
     async def stop(self) -> None:
         """Stop asking; what was cosigned is kept."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(task)
 
     @property
     def status(self) -> tuple[WitnessStatus, ...]:
