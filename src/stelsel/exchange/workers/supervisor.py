@@ -32,7 +32,7 @@ _DEATHS_AT_START = 3
 _HOUR = 3600.0
 _REMEMBERED = 100
 _SILENCE = 30.0
-"""Seconds without a word after which a worker hangs, and is replaced."""
+"""Seconds without a word, when it had the time to load, after which a worker hangs, and is replaced."""
 _TICK = 1.0
 _END_SECONDS = 3.0
 
@@ -316,7 +316,8 @@ class Supervisor:
             # When the whole machine was halted, no worker is to blame.
             passed = min(self._loop.time() - before, 2 * _TICK)
             for worker in list(self._running):
-                worker.silent = 0.0 if worker.desk.heard or not worker.desk.serving else worker.silent + passed
+                loads = not worker.desk.serving and self._loop.time() - worker.began < _START_SECONDS
+                worker.silent = 0.0 if worker.desk.heard or loads else worker.silent + passed
                 worker.desk.heard = False
                 if worker.silent > _SILENCE:
                     _log.error("a worker is silent and is killed", worker=worker.slot.number)
