@@ -145,10 +145,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink = None
         sink.answer_end()
         self.read(True)  # what was just written may have filled the client's buffer, which concerns the next one not
-        reusable = self._reusable and self._request_ended and not self._reader.unread and self.alive
-        if reusable:
+        transport = self.transport
+        sent = self._request_ended and transport is not None and not transport.get_write_buffer_size()
+        if sent and self._reusable and not self._reader.unread and self.alive:
             self._pool.give_back(self)
-        elif not self._request_ended:
+        elif not sent:
             self.abort()  # what is left of the request nobody may ever read
         elif self.transport is not None:
             self.transport.close()
