@@ -133,3 +133,31 @@ def test_a_worker_in_the_place_of_another_that_hangs_before_it_serves_is_replace
         await supervisor.stop(0.1)
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_node_that_stops_begins_no_new_workers_though_they_were_being_replaced(
+    register: KeyPair, anchors: TrustAnchors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    SubjectReferences.load(tmp_path / "subject.key")
+    begun = 0
+    create = asyncio.create_subprocess_exec
+
+    async def counted(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        nonlocal begun
+        begun += 1
+        return await create(*arguments, **options)
+
+    async def scenario() -> None:
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", counted)
+        supervisor = a_supervisor(register, anchors, tmp_path / "subject.key")
+        await supervisor.prepare(3, {})
+        await supervisor.start()
+        rolling = asyncio.create_task(supervisor.roll())
+        while begun < 4:
+            await asyncio.sleep(0.005)
+        await supervisor.stop(0.1)
+        assert await rolling == 1
+        assert begun == 4
+        assert [worker["pid"] for worker in supervisor.status()] == [None] * 3
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))

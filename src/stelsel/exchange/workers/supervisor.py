@@ -164,10 +164,10 @@ class Supervisor:
         self._stopping.set()
         if self._ticker is not None:
             self._ticker.cancel()
-        await asyncio.gather(*self._draining)
         for slot in self._slots:
             async with slot.changing:  # whoever is being put in its place is there now; nobody follows
                 pass
+        await asyncio.gather(*self._draining)
         running = list(self._running)
         for gateway in ("outway", "inway"):
             await asyncio.gather(*(worker.desk.drain(gateway, drain_seconds) for worker in running))
@@ -177,13 +177,17 @@ class Supervisor:
     async def roll(self) -> int:
         """Replace every worker by a new one: that one takes connections before the old one stops to; how many.
 
-        Raises `ConfigurationFault` when a new one does not start; then the old one goes on.
+        Raises `ConfigurationFault` when a new one does not start; then the old one goes on. Fewer when the node stops.
         """
+        replaced = 0
         async with self._rolling:
             for slot in self._slots:
                 async with slot.changing:
+                    if self._stopping.is_set():
+                        break
                     await self._roll(slot)
-        return len(self._slots)
+                replaced += 1
+        return replaced
 
     async def _roll(self, slot: _Slot) -> None:
         old = slot.current
