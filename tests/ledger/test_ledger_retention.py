@@ -371,3 +371,36 @@ def test_closing_a_journal_waits_for_the_file_that_is_being_written_anew(
     pruning.join(10)
     assert len(rewritten) == 1  # and no other is begun
     assert told
+
+
+def test_that_records_are_being_erased_is_remembered_before_the_first_one_goes(tmp_path: Path) -> None:
+    """Else a resident, after a crash, misses records and is not told that they were erased by policy."""
+    file = tmp_path / "retention.json"
+    broken = True
+
+    class Some:
+        async def due(self, before: float) -> int:
+            return 7
+
+        async def prune(self, before: float) -> tuple[int, int]:
+            began = json.loads(file.read_bytes())[-1]
+            assert (began["before"], began["records"], began["finished"]) == (before, 7, False)
+            if broken:
+                raise OSError("the process dies here")
+            return 5, 2
+
+    async def run() -> None:
+        nonlocal broken
+        retention = Retention(ledger=Some(), file=file, clock=SetClock(10 * DAY), keep_days=0)
+        for _ in range(2):
+            with pytest.raises(OSError, match="dies here"):
+                await retention.prune(4 * DAY)
+            assert retention.horizon() == 4 * DAY
+        broken = False
+        await retention.prune(5 * DAY)
+        assert retention.horizon() == 5 * DAY
+        assert [(one["records"], one["segments"], one["finished"]) for one in retention.status()["prunes"]] == [
+            (5, 2, True)  # it did the rest of the one that was begun
+        ]
+
+    asyncio.run(run())

@@ -23,6 +23,7 @@ from stelsel.ledger.cosignature import Cosigned
 from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable, ProofInvalid
 from stelsel.ledger.merkle import Node, root
+from stelsel.ledger.segment_files import sync_folder
 
 _log = logger("ledger")
 
@@ -204,7 +205,7 @@ def _write_out(file: int, data: bytes) -> None:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """The file holds this or what it held before, whatever happens."""
+    """The file holds this or what it held before, whatever happens; this, and on disk, when it returns."""
     draft = path.with_name(path.name + ".new")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -213,3 +214,4 @@ def _write_whole(path: Path, data: bytes) -> None:
     finally:
         os.close(file)
     draft.rename(path)
+    sync_folder(path.parent)
