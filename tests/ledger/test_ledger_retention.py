@@ -404,3 +404,21 @@ def test_that_records_are_being_erased_is_remembered_before_the_first_one_goes(t
         ]
 
     asyncio.run(run())
+
+
+def test_what_another_host_of_the_ledger_erased_counts_as_erased_here(tmp_path: Path) -> None:
+    """Its own index still had them: this host's residents are told as well why they are gone."""
+
+    class Some:
+        async def due(self, before: float) -> int:
+            return 7
+
+        async def prune(self, before: float) -> tuple[int, int]:
+            return 0, 0
+
+    async def run() -> None:
+        retention = Retention(ledger=Some(), file=tmp_path / "r.json", clock=SetClock(10 * DAY), keep_days=0)
+        await retention.prune(4 * DAY, asked=False)
+        assert retention.horizon() == 4 * DAY
+
+    asyncio.run(run())

@@ -92,7 +92,8 @@ class Retention:
                 begun = Prune(int(now), int(before), due, 0, asked, finished=False)
                 await asyncio.to_thread(self._keep, begun)
             records, segments = await self._ledger.prune(before)
-            done = Prune(int(now), int(before), records, segments, asked)
+            # What was due here and is gone already, another host of this ledger erased.
+            done = Prune(int(now), int(before), records or due, segments, asked)
             if records or asked or begun or not self.done():
                 await asyncio.to_thread(self._keep, done, begun)
         if records:
