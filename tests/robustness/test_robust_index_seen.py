@@ -66,7 +66,7 @@ def test_the_process_that_builds_an_index_is_seen_dead_hanging_and_back(chain: C
     back = _whole(chain, PROVIDER)
     assert back["pid"] != first["pid"]
     assert back["restarts"] == 1
-    assert _says(chain, PROVIDER) == f"process {back['pid']} builds it; it holds all records; started again 1 times"
+    assert _says(chain, PROVIDER) == f"process {back['pid']} builds it; it holds all records; started again 1 time"
 
     os.kill(back["pid"], signal.SIGSTOP)
     traffic(chain, 100)

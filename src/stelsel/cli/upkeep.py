@@ -67,7 +67,7 @@ def _index(index: dict[str, Any]) -> str:
         who = f"process {index['pid']} builds it" if index["apart"] else "the node's own process builds it"
     said = [who, f"{index['behind']} records behind" if index["behind"] else "it holds all records"]
     if index["restarts"]:
-        said.append(f"started again {index['restarts']} times")
+        said.append(f"started again {index['restarts']} time{'s' * (index['restarts'] > 1)}")
     if index["trouble"]:
         said.append(f"the last round went WRONG ({index['trouble']})")
     return f"Search index: {'; '.join(said)}"
