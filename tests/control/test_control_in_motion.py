@@ -95,6 +95,8 @@ def test_an_index_that_lags_is_no_fault_while_it_moves() -> None:
     assert judge_ledger(10, 7, "", moves=True).ok is None
     assert judge_ledger(10, 7, "", moves=False).ok is False
     assert judge_ledger(10, 10, "the disk is full").ok is False
+    still = judge_ledger(10, 7, "", moves=False, why="nobody builds it")
+    assert still.detail == "the index is 3 records behind and does not move: nobody builds it"
 
 
 def test_a_contract_is_found_by_the_start_of_its_hash_alone() -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stelsel.exchange.lanes import DATA, END, GRANT, LAST, RESET, WINDOW, Carrier, Lane
+from stelsel.exchange.carrier import DATA, END, GRANT, LAST, RESET, Carrier
+from stelsel.exchange.lane import WINDOW, Lane
 
 Scenario = Callable[["Link"], Awaitable[None]]
 

@@ -13,8 +13,8 @@ import uvloop
 from exchange_world import Play, Reply, Seen, World, a_world, listener, plain_answer, read_reply
 
 from stelsel.base.certificates import KeyPair, PeerContext, TrustAnchors
+from stelsel.exchange.carrier import PROTOCOL, PROTOCOLS, Carrier
 from stelsel.exchange.identifiers import new_transaction_id
-from stelsel.exchange.lanes import PROTOCOL, PROTOCOLS, Carrier
 from stelsel.exchange.tls import TlsConnection
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter

@@ -106,3 +106,58 @@ def test_a_worker_that_hangs_is_killed_and_replaced_but_none_for_a_machine_that_
         await supervisor.stop(0.1)
 
     asyncio.run(asyncio.wait_for(scenario(), 90))
+
+
+def test_a_worker_in_the_place_of_another_that_hangs_before_it_serves_is_replaced_too(
+    register: KeyPair, anchors: TrustAnchors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    SubjectReferences.load(tmp_path / "subject.key")
+    monkeypatch.setattr(supervisor_module, "_SILENCE", 1.0)
+    monkeypatch.setattr(supervisor_module, "_TICK", 0.05)
+
+    async def scenario() -> None:
+        supervisor = a_supervisor(register, anchors, tmp_path / "subject.key")
+        await supervisor.prepare(1, {})
+        await supervisor.start()
+        monkeypatch.setattr(supervisor_module, "_START_SECONDS", 0.5)
+        pids = [supervisor.status()[0]["pid"]]
+        os.kill(pids[0], signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            while (now := supervisor.status()[0]["pid"]) in {None, *pids}:
+                await asyncio.sleep(0.002)
+            os.kill(now, number)
+            pids.append(now)
+            monkeypatch.setattr(supervisor_module, "_SILENCE", 1.0 if number == signal.SIGSTOP else 30.0)
+        while not supervisor.status()[0]["serving"]:
+            await asyncio.sleep(0.02)
+        await supervisor.stop(0.1)
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_node_that_stops_begins_no_new_workers_though_they_were_being_replaced(
+    register: KeyPair, anchors: TrustAnchors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    SubjectReferences.load(tmp_path / "subject.key")
+    begun = 0
+    create = asyncio.create_subprocess_exec
+
+    async def counted(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        nonlocal begun
+        begun += 1
+        return await create(*arguments, **options)
+
+    async def scenario() -> None:
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", counted)
+        supervisor = a_supervisor(register, anchors, tmp_path / "subject.key")
+        await supervisor.prepare(3, {})
+        await supervisor.start()
+        rolling = asyncio.create_task(supervisor.roll())
+        while begun < 4:
+            await asyncio.sleep(0.005)
+        await supervisor.stop(0.1)
+        assert await rolling == 1
+        assert begun == 4
+        assert [worker["pid"] for worker in supervisor.status()] == [None] * 3
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))

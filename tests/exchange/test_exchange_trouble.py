@@ -32,6 +32,45 @@ def test_an_inway_that_is_not_there_is_a_bad_gateway_with_a_next_step(play: Play
 
 
 @pytest.mark.parametrize(
+    "address", ["https://a..b:443", f"https://{'x' * 70}.nl", "https://.", "https://localhost:99999", "https://[:::]:1"]
+)
+def test_an_address_in_a_token_that_can_be_none_is_a_bad_gateway_too(
+    play: Play, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario(world: World) -> None:
+        world.agreements.audience = address
+        reply = await world.ask("/plain/")
+        assert reply.status == 502
+        assert "incident" not in reply.json
+
+    play(scenario)
+    assert "mistake" not in capsys.readouterr().err
+
+
+def test_inways_that_are_used_no_more_are_forgotten(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider may say another address in every token."""
+
+    async def scenario(world: World) -> None:
+        good = world.agreements.audience
+        assert (await world.ask("/plain/")).status == 200
+        for port in range(1, 21):
+            world.agreements.audience = f"https://localhost:{port}"
+            world.agreements.forget_token("$1$3$plain")
+            assert (await world.ask("/plain/")).status == 502
+        assert len(world.outway._pools) == len(world.outway._hosts) == 21
+        monkeypatch.setattr("stelsel.exchange.upstream.FORGOTTEN", 0.3)
+        end = asyncio.get_running_loop().time() + 10
+        while len(world.outway._pools) + len(world.outway._hosts) > 2:
+            assert asyncio.get_running_loop().time() < end
+            await asyncio.sleep(0.05)
+        world.agreements.audience = good
+        world.agreements.forget_token("$1$3$plain")
+        assert (await world.ask("/plain/")).status == 200
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
     "answer",
     [b"", b"HTTP/1.1 200 OK\r\nContent-Le", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX\r\n\r\n"],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -24,7 +26,7 @@ from stelsel.ledger.audit import Progress, Report, examine, report_of
 from stelsel.ledger.checkpoint import LedgerKey, read_checkpoint
 from stelsel.ledger.commitment import commitment, sealed
 from stelsel.ledger.cosignature import Cosigned
-from stelsel.ledger.faults import LedgerCorrupt
+from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable
 from stelsel.ledger.journal import Line, Position
 from stelsel.ledger.kept import Checkpoints
 from stelsel.ledger.merkle import Tiles, leaf_hash, root
@@ -310,6 +312,28 @@ def test_checkpoints_are_kept_once_a_size_and_bounded(tmp_path: Path, monkeypatc
     tree.append(leaf_hash(b"200"))
     mended.sign(201, tree.node, 9999)
     assert [kept.checkpoint is None for kept in mended.kept()][-2:] == [True, False]
+
+
+def test_a_disk_that_takes_half_a_checkpoint_before_it_is_full_has_none_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, tree = LedgerKey.load(tmp_path / "key"), Tiles()
+    tree.append(leaf_hash(b"1"))
+    checkpoints = Checkpoints(tmp_path, key, "o")
+    room = [40]
+
+    def write(file: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken, room[0] = os.pwrite(file, data[: room[0]], 0), 0
+        return taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stelsel.ledger.kept.os.write", write)
+        with pytest.raises(LedgerUnavailable, match="cannot be kept"):
+            checkpoints.sign(1, tree.node, 1000)
+    assert checkpoints.sign(1, tree.node, 1000).size == 1
+    assert [kept.checkpoint is None for kept in checkpoints.kept()] == [True, False]
 
 
 def test_a_ledger_of_which_records_were_erased_is_whole(new_ledger: NewLedger, record: NewRecord) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -83,3 +84,18 @@ def test_records_of_one_kind_are_told_apart_by_what_differs(
     seen = [glances.at(record(number, **members).canonical()) for number in range(20)]
     assert len({id(one[0]) for one in seen}) == 1
     assert len({one[2] for one in seen}) == len({one[3] for one in seen}) == 20
+
+
+def test_what_is_remembered_of_records_is_bounded_in_bytes_too(record: Callable[..., Record]) -> None:
+    """Whoever may ask a service chooses which fields it asks, and how many: it must not fill our memory."""
+    glances = Glances()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(400):
+            asked = record(number, fields=tuple(f"veld-{number}-{each}" for each in range(2000)))
+            kind, *_ = glances.at(asked.canonical())
+            assert kind.relation[1] == asked.service
+        assert tracemalloc.get_traced_memory()[0] - before < 4_000_000
+    finally:
+        tracemalloc.stop()

@@ -20,7 +20,7 @@ import pytest
 from stelsel.ledger.blocks import ERASED
 from stelsel.ledger.building import Builder
 from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable
-from stelsel.ledger.index import Index
+from stelsel.ledger.index import Building, Index
 from stelsel.ledger.intake import load_block
 from stelsel.ledger.merkle import root
 from stelsel.ledger.query import LogQuery, Query
@@ -204,6 +204,45 @@ def test_one_that_hangs_holds_up_nothing_but_searches_and_does_not_outlive_the_n
     assert journal.size == 100
 
 
+def test_who_builds_it_is_seen_and_so_is_that_nobody_does(
+    journal: SegmentJournal, new_index: Callable[..., Index], record: NewRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = new_index()
+    index.start(journal)
+    index.erased(0, 0, 10)
+    (pid,) = processes()
+    assert index.building == Building(apart=True, pid=pid, size=0, behind=0, restarts=0, trouble="")
+    journal.append(items(record, 0, 10))
+    assert (index.building.size, index.building.behind) == (0, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr("stelsel.ledger.index.Apart", _no_process)
+        os.kill(pid, signal.SIGKILL)
+        gone = until(lambda: (now := index.building).trouble and now)
+        assert gone == Building(apart=True, pid=None, size=0, behind=10, restarts=1, trouble="BlockingIOError")
+    index.wait_for(10, 10)
+    back = index.building
+    assert [back.pid] == processes()
+    assert back == Building(apart=True, pid=back.pid, size=10, behind=0, restarts=1, trouble="")
+
+
+def _no_process(*_: object) -> None:
+    raise BlockingIOError("no process can be started")
+
+
+def test_a_thread_that_builds_it_is_the_process_of_the_node(
+    journal: SegmentJournal, new_index: Callable[..., Index], record: NewRecord
+) -> None:
+    index = new_index(apart=False)
+    index.start(journal)
+    index.erased(0, 0, 10)
+    journal.append(items(record, 0, 10))
+    assert index.building == Building(apart=False, pid=os.getpid(), size=0, behind=10, restarts=0, trouble="")
+    index.wait_for(10, 10)
+    assert index.building == Building(apart=False, pid=os.getpid(), size=10, behind=0, restarts=0, trouble="")
+    index.stop()
+    assert index.building.pid is None
+
+
 def test_signals_to_the_whole_group_are_the_concern_of_the_node(
     journal: SegmentJournal, new_index: Callable[..., Index], record: NewRecord
 ) -> None:
@@ -303,9 +342,11 @@ def test_damage_lags_the_index_and_is_told_until_it_is_mended(
     index.start(journal)
     with pytest.raises(LedgerUnavailable):
         index.wait_for(100, 0.8)
+    assert (index.building.behind, index.building.trouble) == (100, "LedgerCorrupt")
     with segment.open("r+b") as file:
         file.write(whole)
     index.wait_for(100, 10)
+    assert (index.building.behind, index.building.trouble) == (0, "")
     told = capfd.readouterr().err
     assert "index lags" in told
     assert "ledger damaged" in told  # by the process itself, as the node would

@@ -392,6 +392,22 @@ def test_a_log_without_end_comes_to_an_end(world: Any, monkeypatch: pytest.Monke
     world(test)
 
 
+def test_a_peer_that_tells_more_than_it_is_asked_about_keeps_no_other_from_being_compared(
+    world: Any, record: Make
+) -> None:
+    async def test(world: World) -> None:
+        await _exchange(world, record, (20,), not_at=PROVIDER)
+        assert _found(await world.consumer.run()) == {("not-arrived-there", 20)}
+        many = [_log_record(transaction_id=f"01900000-0000-7000-8000-{number:012x}") for number in range(500)]
+        world.answer[PROVIDER] = lambda _: _page(*many)  # whatever it is asked
+        outcome = await world.consumer.run()
+        assert "more than it was asked about" in outcome.trouble
+        assert "more than it was asked about" in world.consumer.reconciliation.standings()[0].trouble
+        assert len(world.consumer.reconciliation.kept()) == 1
+
+    world(test)
+
+
 def test_a_log_that_comes_drop_by_drop_gets_no_more_than_its_time(world: Any) -> None:
     async def test(world: World) -> None:
         async def drop(*_: Any) -> AsyncIterator[list[Any]]:

@@ -7,8 +7,10 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +21,14 @@ import pytest
 from stelsel.base.clock import SetClock
 from stelsel.base.errors import BadRequest, NotFound
 from stelsel.ledger import receipts
+from stelsel.ledger.blocks import ERASED
 from stelsel.ledger.carried import Carried
 from stelsel.ledger.evidence import verify_counted
+from stelsel.ledger.faults import LedgerUnavailable
+from stelsel.ledger.intake import load_block
 from stelsel.ledger.journal import Pruned
 from stelsel.ledger.merkle import verify_consistency
+from stelsel.ledger.pruning import prune_segment
 from stelsel.ledger.published import commitment_of
 from stelsel.ledger.query import LogQuery, Query
 from stelsel.ledger.record import Record
@@ -292,3 +298,127 @@ def test_the_policy_prunes_once_a_day_and_remembers_counts(tmp_path: Path) -> No
     ]
     assert status["erased_before"] == 6 * DAY
     assert "secret" not in (tmp_path / "retention.json").read_text()
+
+
+def test_what_was_recorded_a_moment_ago_in_a_file_that_is_full_already_is_forgotten_too(
+    new_ledger: NewLedger, record: NewRecord, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        ledger = new_ledger(segment_bytes=4096)
+        await ledger.start()
+        for number in range(40):
+            await ledger.append(record(number, subject=f"subject-{number % 4}"))
+        await ledger.checkpoint()  # all of it is in the index
+        segments = sorted(int(file.stem) for file in tmp_path.rglob("*.segment"))
+        assert len(segments) > 3
+        moment = record(segments[2] - 2).time / 1000  # the last record of a file is kept, and its file written anew
+        erased, _ = await ledger.prune(moment)
+        assert erased == segments[2] - 2
+        for subject in range(4):
+            found = await ledger.find(Query(subject=f"subject-{subject}", limit=100, descending=False))
+            assert [entry.index for entry in found] == [n for n in range(erased, 40) if n % 4 == subject]
+        await ledger.stop()
+        with sqlite3.connect(next(tmp_path.rglob("index.sqlite"))) as connection:
+            block = load_block(connection, 0)
+        assert block is not None
+        assert [step for step, flags in enumerate(block.flags) if flags == ERASED] == list(range(erased))
+
+    asyncio.run(run())
+
+
+def test_a_journal_that_was_closed_erases_nothing_any_more(record: NewRecord, tmp_path: Path) -> None:
+    """Another process may have it by then; what waits for a thread while a node stops comes that late."""
+    journal = SegmentJournal(tmp_path / "segments")
+    journal.append([(bytes(16), record(number).canonical(), "") for number in range(10)])
+    journal.close()
+    before = {file.name: file.read_bytes() for file in (tmp_path / "segments").iterdir()}
+    with pytest.raises(LedgerUnavailable, match="closing"):
+        journal.prune(record(5).time, 0, 5)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "segments").iterdir()} == before
+
+
+def test_closing_a_journal_waits_for_the_file_that_is_being_written_anew(
+    record: NewRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = SegmentJournal(tmp_path / "segments", segment_bytes=2000)
+    for number in range(40):
+        journal.append([(bytes(16), record(number).canonical(), "")])
+    begun, go_on, rewritten = threading.Event(), threading.Event(), []
+
+    def slowly(path: Path, *rest: Any) -> int:
+        begun.set()
+        assert go_on.wait(10)
+        rewritten.append(path.name)
+        return prune_segment(path, *rest)
+
+    monkeypatch.setattr("stelsel.ledger.segments.prune_segment", slowly)
+    told: list[Exception] = []
+
+    def prune() -> None:
+        try:
+            journal.prune(record(30).time, 0, 30)
+        except LedgerUnavailable as error:
+            told.append(error)
+
+    pruning, closing = threading.Thread(target=prune), threading.Thread(target=journal.close)
+    pruning.start()
+    assert begun.wait(10)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive()
+    go_on.set()
+    closing.join(10)
+    pruning.join(10)
+    assert len(rewritten) == 1  # and no other is begun
+    assert told
+
+
+def test_that_records_are_being_erased_is_remembered_before_the_first_one_goes(tmp_path: Path) -> None:
+    """Else a resident, after a crash, misses records and is not told that they were erased by policy."""
+    file = tmp_path / "retention.json"
+    broken = True
+
+    class Some:
+        async def due(self, before: float) -> int:
+            return 7
+
+        async def prune(self, before: float) -> tuple[int, int]:
+            began = json.loads(file.read_bytes())[-1]
+            assert (began["before"], began["records"], began["finished"]) == (before, 7, False)
+            if broken:
+                raise OSError("the process dies here")
+            return 5, 2
+
+    async def run() -> None:
+        nonlocal broken
+        retention = Retention(ledger=Some(), file=file, clock=SetClock(10 * DAY), keep_days=0)
+        for _ in range(2):
+            with pytest.raises(OSError, match="dies here"):
+                await retention.prune(4 * DAY)
+            assert retention.horizon() == 4 * DAY
+        broken = False
+        await retention.prune(5 * DAY)
+        assert retention.horizon() == 5 * DAY
+        assert [(one["records"], one["segments"], one["finished"]) for one in retention.status()["prunes"]] == [
+            (5, 2, True)  # it did the rest of the one that was begun
+        ]
+
+    asyncio.run(run())
+
+
+def test_what_another_host_of_the_ledger_erased_counts_as_erased_here(tmp_path: Path) -> None:
+    """Its own index still had them: this host's residents are told as well why they are gone."""
+
+    class Some:
+        async def due(self, before: float) -> int:
+            return 7
+
+        async def prune(self, before: float) -> tuple[int, int]:
+            return 0, 0
+
+    async def run() -> None:
+        retention = Retention(ledger=Some(), file=tmp_path / "r.json", clock=SetClock(10 * DAY), keep_days=0)
+        await retention.prune(4 * DAY, asked=False)
+        assert retention.horizon() == 4 * DAY
+
+    asyncio.run(run())

@@ -23,7 +23,7 @@ from stelsel.base.clock import SetClock
 from stelsel.base.database import Database
 from stelsel.base.web import application, listen, serving
 from stelsel.demo.authority import Authority
-from stelsel.ledger import receipts, tlog_api, two_histories, witness_api
+from stelsel.ledger import receipts, tlog_api, two_histories, witness_api, witnessing
 from stelsel.ledger.audit import Report
 from stelsel.ledger.checkpoint import read_checkpoint
 from stelsel.ledger.faults import ProofInvalid
@@ -214,6 +214,31 @@ def test_without_enough_witnesses_the_last_cosigned_checkpoint_stays(group: Grou
             after = await own.witnessing.ask()  # the size that the witness knows is asked, since it was forgotten
             assert after is not None
             assert after.checkpoint.size == 7
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("answer", [b"\xff\xfe", b"", b"\n", "\u2014 odd YQ==\n".encode(), b"\x00" * 1000])
+def test_a_witness_that_answers_nonsense_keeps_no_other_from_cosigning(
+    group: Group, record: NewRecord, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    exchange = witnessing._exchange
+
+    async def run() -> None:
+        async with group.peer(REGISTER, (REGIE, GEMEENTE), 1) as own, group.peer(REGIE), group.peer(GEMEENTE):
+
+            async def odd(client: httpx.AsyncClient, method: str, url: str, **options: Any) -> tuple[int, bytes]:
+                status, whole = await exchange(client, method, url, **options)
+                hostile = url.startswith(group.addresses[REGIE]) and url.endswith("add-checkpoint")
+                return status, answer if hostile and status == 200 else whole
+
+            monkeypatch.setattr(witnessing, "_exchange", odd)
+            await _fill(own, record, 5)
+            cosigned = await own.witnessing.ask()
+            assert cosigned is not None
+            bad, good = own.witnessing.status
+            assert bad.trouble
+            assert (good.trouble, good.size) == ("", 5)
 
     asyncio.run(run())
 

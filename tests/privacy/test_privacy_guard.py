@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -177,3 +178,16 @@ def test_an_error_where_the_answer_is_the_record_may_not_hold_what_was_asked(bod
 def test_an_error_that_looks_like_json_but_cannot_be_read_is_not_trusted(kind: str, body: bytes) -> None:
     with pytest.raises(BadGateway):
         error_holds_records(PERSONEN, kind, body, ("naam",))
+
+
+def test_what_is_remembered_of_what_was_asked_is_bounded_in_bytes_too() -> None:
+    """Whoever may ask a service chooses which fields it asks, and how many: it must not fill our memory."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(200):
+            asked = tuple(f"naam.veld-{number}-{each}" for each in range(2000))
+            assert oversupplied(PERSONEN, b'{"personen": [{"naam": {"x": "y"}}]}', asked) == ("naam.x",)
+        assert tracemalloc.get_traced_memory()[0] - before < 4_000_000
+    finally:
+        tracemalloc.stop()

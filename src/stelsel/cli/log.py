@@ -99,7 +99,13 @@ def status(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     output.say(f"Records are erased after {days} days." if days else "Records are never erased by themselves.")
     if found["prunes"]:
         rows = (
-            (_date(one["time"]), _date(one["before"]), one["records"], one["segments"], "yes" if one["asked"] else "no")
+            (
+                _date(one["time"]),
+                _date(one["before"]),
+                one["records"] if one["finished"] else "begun",
+                one["segments"],
+                "yes" if one["asked"] else "no",
+            )
             for one in found["prunes"]
         )
         output.table(("When", "Made before", "Records erased", "Files", "Asked for"), rows)

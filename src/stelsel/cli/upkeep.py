@@ -20,9 +20,10 @@ _PAUSE = 0.1
 
 
 def status(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
-    """Show how a running node stands: since when, with which certificate, its ledger, its workers.
+    """Show how a running node stands: since when, with which certificate, its ledger, its search index, its workers.
 
-    What is wrong with it, and what to do: `stelsel doctor`.
+    The search index is built behind the records, by a process of its own or in the node's: how many records it is
+    behind, and when nobody builds it, is told here. What is wrong, and what to do: `stelsel doctor`.
 
     Example: stelsel status --node gemeente/node.toml
     """
@@ -36,6 +37,7 @@ def status(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
     )
     output.say(f"Process {process['pid']}, since {moment(process['started'])}; certificate until {until}")
     output.say(f"Records in the ledger: {about['ledger']['size']}; requests being carried: {process['in_flight']}")
+    output.say(output.plain(_index(about["ledger"]["index"])))
     if not about["workers"]:
         output.say("No workers: the node's own process carries all traffic.")
         return
@@ -55,6 +57,20 @@ def status(*, node: NodeFile = DEFAULT_NODE, json: AsJson = False) -> None:
             for worker in about["workers"]
         ),
     )
+
+
+def _index(index: dict[str, Any]) -> str:
+    """How the search index stands, in words."""
+    if index["pid"] is None:
+        who = "NOBODY builds it at this moment"
+    else:
+        who = f"process {index['pid']} builds it" if index["apart"] else "the node's own process builds it"
+    said = [who, f"{index['behind']} records behind" if index["behind"] else "it holds all records"]
+    if index["restarts"]:
+        said.append(f"started again {index['restarts']} time{'s' * (index['restarts'] > 1)}")
+    if index["trouble"]:
+        said.append(f"the last round went WRONG ({index['trouble']})")
+    return f"Search index: {'; '.join(said)}"
 
 
 def reload(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -29,6 +29,8 @@ from stelsel.ledger.service import Ledger
 
 Json = dict[str, Any]
 _LONGEST_NUMBER = 15
+_PATIENCE = 1.0
+"""Seconds that who asks how the node stands waits for the index."""
 Command = Callable[[Json], Awaitable[Any]]
 
 
@@ -78,8 +80,11 @@ class _Api:
 
     async def about(self, request: Request) -> Response:
         del request
-        checkpoint = await self._rooms.ledger.checkpoint()
-        return JSONResponse(self._rooms.about() | {"ledger": {"size": checkpoint.size, "root": checkpoint.root.hex()}})
+        ledger = self._rooms.ledger
+        building = ledger.building  # before the root is asked: for that the index would hurry
+        size, root = await ledger.tree(_PATIENCE)
+        told = {"size": size, "root": None if root is None else root.hex(), "index": asdict(building)}
+        return JSONResponse(self._rooms.about() | {"ledger": told})
 
     async def peers(self, request: Request) -> Response:
         del request

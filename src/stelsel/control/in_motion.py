@@ -200,8 +200,11 @@ def judge_outbox(contracts: Iterable[StoredContract], names: dict[str, str], now
         yield Observation("outbox", True, f"{waiting} message(s) wait" if waiting else "nothing waits")
 
 
-def judge_ledger(size: int, indexed: int, trouble: str, *, moves: bool = True) -> Observation:
-    """Whether records are kept and can be found: `indexed` of the `size` records are, and that number `moves`."""
+def judge_ledger(size: int, indexed: int, trouble: str, *, moves: bool = True, why: str = "") -> Observation:
+    """Whether records are kept and can be found: `indexed` of the `size` records are, and that number `moves`.
+
+    `why` not, if it is known.
+    """
     if trouble:
         return Observation(
             "ledger", False, trouble, "look at the disk under the ledger's folder; until it is mended nothing passes"
@@ -212,7 +215,7 @@ def judge_ledger(size: int, indexed: int, trouble: str, *, moves: bool = True) -
     if moves:
         return Observation("ledger", None, f"{behind} and catches up; searches wait for it")
     step = "look in the log of the node; else stop it, remove ledger/index.sqlite and start it: the index is made anew"
-    return Observation("ledger", False, f"{behind} and does not move", step)
+    return Observation("ledger", False, f"{behind} and does not move{f': {why}' if why else ''}", step)
 
 
 async def _ledger(ledger: Ledger) -> Observation:
@@ -223,7 +226,9 @@ async def _ledger(ledger: Ledger) -> Observation:
                 break
             await asyncio.sleep(_LOOK_PAUSE)
         trouble = "" if ledger.writable else "the disk does not take records at this moment"
-        return judge_ledger(size, ledger.indexed, trouble, moves=ledger.indexed > before)
+        building = ledger.building
+        why = building.trouble or ("nobody builds it" if building.pid is None else "")
+        return judge_ledger(size, building.size, trouble, moves=building.size > before, why=why)
     except Fault as fault:
         return judge_ledger(0, 0, inert(fault.detail))
 

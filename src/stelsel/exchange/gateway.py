@@ -16,10 +16,10 @@ from stelsel.base.errors import Fault
 from stelsel.base.ids import new_span_id
 from stelsel.base.log import logger
 from stelsel.exchange.call import Call
+from stelsel.exchange.carrier import PROTOCOL, Carrier
 from stelsel.exchange.faults import Busy, OversuppliedAnswer, TooSlow
 from stelsel.exchange.headers import lines
 from stelsel.exchange.heads import RequestHead
-from stelsel.exchange.lanes import PROTOCOL, Carrier
 from stelsel.exchange.settings import ExchangeLimits
 from stelsel.exchange.tls import TlsConnection
 from stelsel.exchange.wire import END, RequestReader, WireLimits, response_head

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
+from collections.abc import Iterable
 from typing import NoReturn
 
 from stelsel.agreements.fsc_errors import ServiceNotFound, ServiceUnreachable, TokenInvalid, TokenMissing
@@ -19,6 +20,7 @@ from stelsel.base.clock import Clock
 from stelsel.base.errors import BadGateway, BadRequest, Fault, Unauthenticated
 from stelsel.base.log import logger
 from stelsel.exchange.call import Answer, Call
+from stelsel.exchange.carrier import PROTOCOLS
 from stelsel.exchange.facts import MAXIMUM_SUBJECTS, Facts, check, limits_data
 from stelsel.exchange.faults import (
     GatewayTimeout,
@@ -32,7 +34,6 @@ from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import ANSWERS, REQUESTS, REQUESTS_ABOUT_PEOPLE, UUID7, passing
 from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
-from stelsel.exchange.lanes import PROTOCOLS
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import origin_form
 from stelsel.exchange.settings import InwaySettings
@@ -132,10 +133,12 @@ class Inway(Gateway):
             raise InwayMethodUnsupported("CONNECT is not carried", next_step="send the request itself")
         facts = self._first_facts(call, client)
         try:
-            service = await self._judge(call, facts, client, now)
+            service: Service | Fault = await self._judge(call, facts, client, now)
         except Fault as fault:
-            await write_down(self._ledger, facts.refusal(now, fault), TransactionLogWriteError)
-            raise fault  # noqa: TRY201 - compiled, a bare one may be of another request after waiting
+            service = fault  # nothing compiled waits while it handles a fault, see `steps`
+        if isinstance(service, Fault):
+            await write_down(self._ledger, facts.refusal(now, service), TransactionLogWriteError)
+            raise service
         await write_down(self._ledger, facts.allowed(now), TransactionLogWriteError)
         now = self._clock.now()
         if not still_holds(self._agreements, facts, now):
@@ -210,6 +213,8 @@ class Inway(Gateway):
             ),
         )
         pool = self._pools[service.name]
+        answer: Answer | None = None
+        unreadable = ""
         try:
             if service.personal:
                 answer = await call.fetch(pool, forwarded, self.limits.maximum_answer)
@@ -219,12 +224,14 @@ class Inway(Gateway):
         except GatewayTimeout:
             raise
         except OversuppliedAnswer as fault:
-            await self._hold_back(facts, Reason.UNREADABLE_ANSWER, (), fault.detail)
+            unreadable = fault.detail
         except BadGateway as fault:
             raise ServiceUnreachable(
                 f"the service gave no usable answer: {fault.detail}",
                 next_step="the provider must see whether the service runs and answers as HTTP/1.1",
             ) from fault
+        if answer is None:
+            await self._hold_back(facts, Reason.UNREADABLE_ANSWER, (), unreadable)
         await self._release(call, facts, service, answer)
 
     async def _release(self, call: Call, facts: Facts, service: Service, answer: Answer) -> None:
@@ -240,9 +247,8 @@ class Inway(Gateway):
             await self._hold_back(
                 facts, Reason.TOO_MANY_RESIDENTS, (), f"the answer is about more than {MAXIMUM_SUBJECTS} residents"
             )
-        try:
-            about = dict.fromkeys(self._references.of(number) for number in numbers)
-        except BadRequest:
+        about = self._about(numbers)
+        if about is None:
             await self._hold_back(
                 facts, Reason.UNREADABLE_ANSWER, (), "the service named someone by something that is no valid number"
             )
@@ -250,17 +256,27 @@ class Inway(Gateway):
         await write_down(self._ledger, facts.answered_about(self._clock.now(), new), TransactionLogWriteError)
         call.answer(head.status, head.reason, _Dress(facts.transaction_line)(head), answer.body)
 
+    def _about(self, numbers: Iterable[str]) -> list[str] | None:
+        """The references of those who have these numbers, each once; None when one of them is no valid number."""
+        try:
+            return list(dict.fromkeys(self._references.of(number) for number in numbers))
+        except BadRequest:
+            return None
+
     async def _guard(self, facts: Facts, service: Service, answer: Answer) -> list[str]:
         """The numbers of those whom the answer is about. Holds the answer back when it says too much or too little."""
         if not answer.body:
             return _told(answer.head)
+        unreadable: str | None = None
         try:
             _check_coding(answer.head)
             over = guard.oversupplied(service, answer.body, facts.request.fields)
             count = guard.record_count(service, answer.body)
             named = guard.answer_subjects(service, answer.body)
         except BadGateway as fault:
-            await self._hold_back(facts, Reason.UNREADABLE_ANSWER, (), fault.detail)
+            unreadable = fault.detail
+        if unreadable is not None:
+            await self._hold_back(facts, Reason.UNREADABLE_ANSWER, (), unreadable)
         if over:
             await self._hold_back(facts, Reason.OVERSUPPLIED, over, "the service answered more than was asked")
         told = _told(answer.head)
@@ -280,15 +296,19 @@ class Inway(Gateway):
         asked for: records. Those belong in a success, where what they say is checked.
         """
         head = answer.head
+        unreadable: str | None = None
+        records = False
         if answer.body:
             kind = head.values.get(b"content-type", b"").decode("latin-1")
             try:
                 _check_coding(head)
                 records = guard.error_holds_records(service, kind, answer.body, facts.request.fields)
             except BadGateway as fault:
-                await self._hold_back(facts, Reason.UNREADABLE_ANSWER, (), fault.detail)
-            if records:
-                await self._hold_back(facts, Reason.OVERSUPPLIED, (), "the service put records into an error")
+                unreadable = fault.detail
+        if unreadable is not None:
+            await self._hold_back(facts, Reason.UNREADABLE_ANSWER, (), unreadable)
+        if records:
+            await self._hold_back(facts, Reason.OVERSUPPLIED, (), "the service put records into an error")
         return _told(head)
 
     async def _hold_back(self, facts: Facts, reason: Reason, paths: tuple[str, ...], detail: str) -> NoReturn:

@@ -20,13 +20,13 @@ from stelsel.base.certificates import KeyPair, TrustAnchors, identify
 from stelsel.base.clock import Clock
 from stelsel.base.errors import BadGateway, BadRequest, Fault, Unauthenticated
 from stelsel.exchange.call import Call, FirstLook
+from stelsel.exchange.carrier import PROTOCOL, PROTOCOLS, Carrier
 from stelsel.exchange.facts import Facts, check, limits_data
 from stelsel.exchange.faults import OutwayLogWriteError, UnknownGrantHash, WrongPeer
 from stelsel.exchange.gateway import ClientConnection, Gateway
 from stelsel.exchange.headers import ANSWERS_OF_INWAYS, REQUESTS, UUID7, passing
 from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.identifiers import new_transaction_id
-from stelsel.exchange.lanes import PROTOCOL, PROTOCOLS, Carrier
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.exchange.routing import Route, RoutingTable, origin_form
 from stelsel.exchange.settings import OutwaySettings
@@ -38,6 +38,7 @@ from stelsel.privacy.decision import decide
 from stelsel.privacy.subjects import SubjectReferences
 
 AUDIENCE = re.compile(r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\])(?::([0-9]{1,5}))?/?")
+_LAST_PORT = 65_535
 _TOKEN_REFUSED = frozenset((b"ERROR_CODE_ACCESS_TOKEN_EXPIRED", b"ERROR_CODE_ACCESS_TOKEN_INVALID"))
 
 
@@ -94,6 +95,10 @@ class Outway(Gateway):
             self._pools = {}
         for pool in self._pools.values():
             pool.tidy(now)
+        for known in [known for known, pool in self._pools.items() if pool.unused(now)]:
+            del self._pools[known]
+            if all(audience != known[0] for audience, _ in self._pools):
+                del self._hosts[known[0]]
         for pool in self._retired:
             pool.tidy(float("inf"))
         self._retired = [pool for pool in self._retired if pool.size]
@@ -121,10 +126,12 @@ class Outway(Gateway):
         facts.provider = route.provider
         facts.service = route.service
         try:
-            service = await self._judge(call, facts, route, now)
+            service: Service | Fault = await self._judge(call, facts, route, now)
         except Fault as fault:
-            await write_down(self._ledger, facts.refusal(now, fault), OutwayLogWriteError)
-            raise fault  # noqa: TRY201 - compiled, a bare one may be of another request after waiting
+            service = fault  # nothing compiled waits while it handles a fault, see `steps`
+        if isinstance(service, Fault):
+            await write_down(self._ledger, facts.refusal(now, service), OutwayLogWriteError)
+            raise service
         await write_down(self._ledger, facts.allowed(now), OutwayLogWriteError)
         if not still_holds(self._agreements, facts, self._clock.now()):
             await self._look_again(facts, service)
@@ -260,7 +267,7 @@ class Outway(Gateway):
         pool = self._pools.get((audience, peer_id))
         if pool is None:
             match = AUDIENCE.fullmatch(audience)
-            if match is None:
+            if match is None or int(match[2] or 443) > _LAST_PORT:
                 raise BadGateway("the access token does not say at which address the inway is")
             host, port = match[1].strip("[]"), int(match[2] or 443)
             self._hosts[audience] = f"{match[1]}:{port}".encode()

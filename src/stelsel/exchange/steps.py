@@ -1,11 +1,16 @@
-"""Two steps that both gateways take: reading what is asked and about whom, and looking again before it is sent on."""
+"""Two steps that both gateways take: reading what is asked and about whom, and looking again before it is sent on.
+
+What is compiled never waits while it handles an exception, here nor elsewhere: who handles one puts it aside, and waits
+after that. In Python the exception being handled belongs to the coroutine; compiled, to the whole thread. Requests that
+are refused at the same time would hang each other's faults together, and none would ever be let go of.
+"""
 
 from __future__ import annotations
 
 from stelsel.agreements.services import Service
 from stelsel.base.errors import Fault
 from stelsel.exchange.call import Call
-from stelsel.exchange.facts import Facts, Refused, check
+from stelsel.exchange.facts import Facts, Refused
 from stelsel.exchange.faults import TransactionLogWriteError
 from stelsel.exchange.ports import AgreementsPort, LedgerPort, write_down
 from stelsel.privacy.decision import decide
@@ -70,10 +75,7 @@ async def look_again(
     A revocation counts from the moment it is known, also for a request that was already allowed and recorded. Raises
     `Refused`, with a record of that under the request, or `unrecorded` when it cannot be recorded.
     """
-    try:
-        check(decide(service, agreements.agreement(facts.grant_hash), facts.request, now))
-    except Refused as fault:
-        decision = fault.decision
-        record = facts.stopped(now, decision.reason, decision.refused)
-        await write_down(ledger, (record,), unrecorded)
-        raise fault  # noqa: TRY201 - compiled, a bare one may be of another request after waiting
+    decision = decide(service, agreements.agreement(facts.grant_hash), facts.request, now)
+    if not decision.allowed:
+        await write_down(ledger, (facts.stopped(now, decision.reason, decision.refused),), unrecorded)
+        raise Refused(decision)

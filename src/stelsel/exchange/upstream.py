@@ -14,6 +14,8 @@ from stelsel.exchange.heads import ResponseHead
 from stelsel.exchange.wire import END, ResponseReader, WireLimits
 
 _HIGH_WATER = 256 * 1024
+FORGOTTEN = 600.0
+"""Seconds after which an address that is not used may be forgotten; longer than getting a connection takes."""
 
 
 class Sink(Protocol):
@@ -143,10 +145,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink = None
         sink.answer_end()
         self.read(True)  # what was just written may have filled the client's buffer, which concerns the next one not
-        reusable = self._reusable and self._request_ended and not self._reader.unread and self.alive
-        if reusable:
+        transport = self.transport
+        sent = self._request_ended and transport is not None and not transport.get_write_buffer_size()
+        if sent and self._reusable and not self._reader.unread and self.alive:
             self._pool.give_back(self)
-        elif not self._request_ended:
+        elif not sent:
             self.abort()  # what is left of the request nobody may ever read
         elif self.transport is not None:
             self.transport.close()
@@ -194,14 +197,20 @@ class Pool:
         self._connecting = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
+        self._used = self._loop.time()
 
     @property
     def size(self) -> int:
         """Connections open or being made."""
         return len(self._open) + self._connecting
 
+    def unused(self, now: float) -> bool:
+        """Whether nobody asked for a connection for long, and there is none."""
+        return not self.size and now - self._used > FORGOTTEN
+
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """A connection for one request. Raises `BadGateway` when there is none to be had, `GatewayTimeout` in time."""
+        self._used = self._loop.time()
         return await self._loop.create_task(self._wait_in_time(fresh))  # a timeout needs a task
 
     async def _wait_in_time(self, fresh: bool) -> UpstreamConnection:
@@ -248,7 +257,7 @@ class Pool:
                 raise UpstreamBroke("the party behind us closed the connection at once")
             self._open.add(connection)
             return connection
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a name that can be that of no host
             raise BadGateway(
                 "no connection could be made to the party behind us",
                 next_step="see whether it runs, and whether it can be reached from here: stelsel explain",

@@ -26,6 +26,8 @@ _HOUR = 3_600_000
 _PARENT_SIZE = len(_PARENT) + _SPAN_SIZE + 1
 """With a span id of sixteen characters, and the quote after it."""
 _MAXIMUM_KINDS, _MAXIMUM_MIDDLES = 4096, 32
+_LONGEST: Final = 4096
+"""Bytes of a record of which is remembered how it begins; who asks chooses how many fields are in it."""
 
 Glance = tuple["Kind", int, bytes, bytes, bytes]
 """Kind, time (ms), trace id, transaction id, subject (empty: nobody): UTF-8, without the escapes of JSON."""
@@ -107,9 +109,10 @@ class Glances:
             form = self._form(record, end)
             if form is None:
                 return self._whole(record)
-            if len(self._forms) >= _MAXIMUM_KINDS:
-                self._forms.clear()
-            self._forms[size] = form
+            if size <= _LONGEST:
+                if len(self._forms) >= _MAXIMUM_KINDS:
+                    self._forms.clear()
+                self._forms[size] = form
         time = record[end + _TIME_AT : end + _TIME_AT + 13]
         if time != self._time_text:
             self._time, self._time_text = int(time), time
@@ -144,9 +147,11 @@ class Glances:
         return _Form(before, after, middle, self._new_kind(before, middle, record))
 
     def _new_kind(self, before: bytes, middle: bytes, record: bytes) -> Kind:
+        kind = Kind(_read(record))
+        if len(record) > _LONGEST:
+            return kind
         if len(self._kinds) >= _MAXIMUM_KINDS:
             self._kinds.clear()
-        kind = Kind(_read(record))
         kinds = self._kinds.setdefault(before, [])
         del kinds[_MAXIMUM_MIDDLES:]
         kinds.insert(0, (middle, kind))

@@ -12,6 +12,7 @@ made of records is in `intake`.
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,24 @@ _log = logger("ledger")
 _LOOK = 1.0
 """Seconds after which is looked anyhow whether the process is to end."""
 _MANY = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """Who builds an index, and how far it is, at one moment."""
+
+    apart: bool
+    """Whether a process of its own does; else a thread of the node."""
+    pid: int | None
+    """The process that does, the node's own when a thread does; None: nobody, until it is started again."""
+    size: int
+    """How many records the index holds."""
+    behind: int
+    """How many more there are in the journal."""
+    restarts: int
+    """How often a process that ended was started again."""
+    trouble: str
+    """What went wrong the last time; empty when it went well."""
 
 
 class Index:
@@ -62,6 +82,8 @@ class Index:
         self._changed = threading.Condition()
         self._wanted = 0
         self._stopping = False
+        self._restarts = 0
+        self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="ledger-index", daemon=True)
 
     def start(self, journal: Journal) -> None:
@@ -80,6 +102,18 @@ class Index:
             self._thread.join()
         if self._builder is not None:
             self._builder.close()
+
+    @property
+    def building(self) -> Building:
+        """How the building stands."""
+        with self._changed:
+            apart, size = self._apart, self.size
+            if self._segments is None:
+                pid = os.getpid() if self._thread.is_alive() else None
+            else:
+                pid = apart.pid if apart is not None and not apart.over else None
+            behind = max(0, self._journal.size - size)
+            return Building(self._segments is not None, pid, size, behind, self._restarts, self._trouble)
 
     def wait_for(self, size: int, deadline: float) -> None:
         """Return when the index holds the first `size` records. Raises `LedgerUnavailable` after `deadline` s."""
@@ -149,7 +183,7 @@ class Index:
             try:
                 self._look_after(self._segments)
             except Exception as error:  # noqa: BLE001 - the journal goes on without us, and we try again
-                _log.warning("index lags", reason=type(error).__name__)
+                self._lags(type(error).__name__)
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping, RETRY)
 
@@ -164,8 +198,9 @@ class Index:
                 more = builder.size < self._journal.size
                 self._hold(builder.size)
                 self._go(builder.forget(self._journal))
+                self._trouble = ""
             except Exception as error:  # noqa: BLE001 - the journal goes on without us, and we try again
-                _log.warning("index lags", reason=type(error).__name__)
+                self._lags(type(error).__name__)
                 failed = True
             with self._changed:
                 self._changed.notify_all()
@@ -178,6 +213,10 @@ class Index:
         with self._changed:
             self.size = size
             self._changed.notify_all()
+
+    def _lags(self, reason: str, **more: str) -> None:
+        self._trouble = reason
+        _log.warning("index lags", reason=reason, **more)
 
     def _urgent(self) -> bool:
         return self._wanted > self.size or (self._builder is not None and self._builder.forgets_in == 0)
@@ -214,15 +253,18 @@ class Index:
                 self._apart = None
             code = apart.end()
         if not self._stopping:
+            self._restarts += 1
             _log.warning("the process that builds the index ended and is started again", code=code)
 
     def _heard(self, message: dict[str, Any]) -> None:
         if "size" in message:
             self.size = message["size"]
+            self._trouble = ""
         if "forgotten" in message:
             self._erased.remove(tuple(message["forgotten"]))
+            self._trouble = ""
         if "lags" in message:
-            _log.warning("index lags", reason=message["lags"], detail=message.get("detail", ""))
+            self._lags(message["lags"], detail=message.get("detail", ""))
         self._changed.notify_all()
 
 

@@ -41,6 +41,11 @@ class Apart:
         self._told = -1
 
     @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
     def over(self) -> bool:
         """Whether it has gone."""
         return self._link.over

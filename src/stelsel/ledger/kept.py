@@ -23,6 +23,7 @@ from stelsel.ledger.cosignature import Cosigned
 from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.faults import LedgerCorrupt, LedgerUnavailable, ProofInvalid
 from stelsel.ledger.merkle import Node, root
+from stelsel.ledger.segment_files import sync_folder
 
 _log = logger("ledger")
 
@@ -148,7 +149,7 @@ class Checkpoints:
             end = os.fstat(file).st_size
             if end and os.pread(file, 1, end - 1) != b"\n":  # what a crash left of a line
                 line = b"\n" + line
-            os.write(file, line)
+            _write_out(file, line)
             if durable:
                 os.fsync(file)
         finally:
@@ -196,15 +197,21 @@ def _read(number: int, line: bytes) -> Kept:
         return Kept(number, "", None)
 
 
+def _write_out(file: int, data: bytes) -> None:
+    """All of it: a full disk may take a part before it refuses."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
 def _write_whole(path: Path, data: bytes) -> None:
-    """The file holds this or what it held before, whatever happens."""
+    """The file holds this or what it held before, whatever happens; this, and on disk, when it returns."""
     draft = path.with_name(path.name + ".new")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(file, view) :]
+        _write_out(file, data)
         os.fsync(file)
     finally:
         os.close(file)
     draft.rename(path)
+    sync_folder(path.parent)

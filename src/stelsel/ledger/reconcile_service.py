@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from stelsel.base import tasks
 from stelsel.base.clock import Clock
 from stelsel.base.database import Database
 from stelsel.base.errors import BadGateway, Fault
@@ -130,10 +130,7 @@ class Reconciliation:
     async def stop(self) -> None:
         """Stop; what was compared is remembered."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(task)
 
     def standings(self) -> list[store.Standing]:
         """How it stands with each counterparty, those with which it was never tried included."""
@@ -263,11 +260,14 @@ class Reconciliation:
         return found
 
     async def theirs_by_id(self, peer_id: str, ids: Sequence[str]) -> dict[Key, Logged]:
-        """What the peer's log tells of these ids."""
+        """What the peer's log tells of these ids. Raises a `Fault`."""
         found: dict[Key, Logged] = {}
         for at in range(0, len(ids), _IDS):
             few = ids[at : at + _IDS]
-            told = await self._listed(peer_id, {"transaction_ids": ",".join(few)}, 2 * _IDS)
+            try:
+                told = await self._listed(peer_id, {"transaction_ids": ",".join(few)}, 2 * _IDS)
+            except TooMany as error:  # each is in a log twice at most
+                raise BadGateway("its log tells of more than it was asked about") from error
             found |= {key: logged for key, logged in told.items() if key[0] in few}
         return found
 

@@ -183,6 +183,8 @@ _encode: Final = json.JSONEncoder(
 _quoted: Final = json.encoder.encode_basestring
 
 _MAXIMUM_FORMS: Final = 4096
+_LONGEST_FORM: Final = 4096
+"""Characters. Who asks chooses how many fields: what is remembered must not fill our memory."""
 _forms: Final[dict[tuple[object, ...], tuple[str, str]]] = {}
 
 
@@ -193,9 +195,11 @@ def _form(common: tuple[object, ...], record: Record) -> tuple[str, str]:
     del members["time"]
     before = _encode({name: value for name, value in members.items() if name < "parent_span_id"})[:-1]
     after = _encode({name: value for name, value in members.items() if name > "parent_span_id"})[1:-1]
-    if len(_forms) >= _MAXIMUM_FORMS:
-        _forms.clear()
-    form = _forms[common] = (before, f",{after}" if after else "")
+    form = before, f",{after}" if after else ""
+    if len(before) + len(after) <= _LONGEST_FORM:
+        if len(_forms) >= _MAXIMUM_FORMS:
+            _forms.clear()
+        _forms[common] = form
     return form
 
 

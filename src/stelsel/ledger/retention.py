@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from stelsel.base import tasks
 from stelsel.base.clock import Clock, moment
 from stelsel.base.errors import BadRequest, Fault
 from stelsel.base.log import logger
+from stelsel.ledger.segment_files import sync_folder
 
 _log = logger("ledger")
 
@@ -41,6 +42,8 @@ class Prune:
     """So many files were written anew."""
     asked: bool
     """By the operator, not by the policy."""
+    finished: bool = True
+    """False: it was begun, and how much of it was done nobody knows; the next one does the rest."""
 
 
 class Prunable(Protocol):
@@ -70,10 +73,7 @@ class Retention:
     async def stop(self) -> None:
         """Start nothing any more; what is being erased is erased whole, or again the next time."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(task)
 
     async def prune(self, before: float, *, dry_run: bool = False, asked: bool = True) -> Prune:
         """Erase the records made before this moment (seconds since the epoch), or count them.
@@ -86,10 +86,16 @@ class Retention:
         if dry_run:
             return Prune(int(now), int(before), await self._ledger.due(before), 0, asked)
         async with self._turn:
+            begun: Prune | None = None
+            if due := await self._ledger.due(before):
+                # Before the first record goes: who misses it after a crash is to be told that it was erased.
+                begun = Prune(int(now), int(before), due, 0, asked, finished=False)
+                await asyncio.to_thread(self._keep, begun)
             records, segments = await self._ledger.prune(before)
-            done = Prune(int(now), int(before), records, segments, asked)
-            if records or asked or not self.done():
-                await asyncio.to_thread(self._keep, done)
+            # What was due here and is gone already, another host of this ledger erased.
+            done = Prune(int(now), int(before), records or due, segments, asked)
+            if records or asked or begun or not self.done():
+                await asyncio.to_thread(self._keep, done, begun)
         if records:
             _log.info("records erased", records=records, segments=segments, before=moment(before), asked=asked)
         return done
@@ -128,8 +134,10 @@ class Retention:
                     _log.error("records are not erased", exc_info=error)
             await asyncio.sleep(_LOOK)
 
-    def _keep(self, done: Prune) -> None:
-        data = json.dumps([asdict(one) for one in [*self.done(), done][-_KEPT:]]).encode("utf-8")
+    def _keep(self, done: Prune, begun: Prune | None = None) -> None:
+        """Remember it, in the place of what was said of it when it was `begun`; durable when this returns."""
+        others = [one for one in self.done() if one != begun and (one.finished or one.before > done.before)]
+        data = json.dumps([asdict(one) for one in [*others, done][-_KEPT:]]).encode("utf-8")
         draft = self._file.with_name(self._file.name + ".new")
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(file, "wb") as output:
@@ -137,3 +145,4 @@ class Retention:
             output.flush()
             os.fsync(output.fileno())
         draft.replace(self._file)
+        sync_folder(self._file.parent)

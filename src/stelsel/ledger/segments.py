@@ -41,6 +41,7 @@ from stelsel.base.log import logger
 from stelsel.ledger.ahead import BUSY, Ahead
 from stelsel.ledger.batch import Batch, Item, parcel_of
 from stelsel.ledger.carried import Carried
+from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.frames import (
     COUNTED_AT,
     HEADER,
@@ -118,6 +119,8 @@ class SegmentJournal(SegmentReader):
         self._length = 0
         """Its length: where the last batch ends, or more when it was made beforehand."""
         self._turn = threading.Lock()
+        self._erasing = threading.Lock()
+        self._closing = False
         self._flushed = 0
         self._recent = Recent()
         self._ahead: Ahead | None = None
@@ -263,40 +266,51 @@ class SegmentJournal(SegmentReader):
         """See `Journal`."""
         stop = min(stop, self.size)
         records = rewritten = 0
-        try:
-            if start < stop and stop > self._segments[-1]:
-                with self._turn:  # what is written to now is closed, so that it can be rewritten
-                    self._close_segment()
+        with self._erasing:  # one at a time, and `close` waits for it
+            try:
+                self._check_open()
+                if start < stop and stop > self._segments[-1]:
+                    with self._turn:  # what is written to now is closed, so that it can be rewritten
+                        self._close_segment()
+                for first, end in pairwise(list(self._segments)):
+                    if end > start and first < stop:
+                        self._check_open()
+                        erased = prune_segment(
+                            self._path(first), first, end - first, before_ms, self._numbers, self._carried
+                        )
+                        records, rewritten = records + erased, rewritten + (erased > 0)
+                if records:
+                    self._carried.drop(lambda key: self._numbers.last(key))
+            except Broken as broken:
+                raise corrupt(self._path(first), broken) from broken
+            except OSError as error:
+                raise unavailable(error) from error
+            finally:
+                with self._turn:  # it holds what was erased, and places in files that are no longer so
                     self._recent.clear()
-            segments = list(self._segments)
-            for first, end in pairwise(segments):
-                if end > start and first < stop:
-                    erased = prune_segment(
-                        self._path(first), first, end - first, before_ms, self._numbers, self._carried
-                    )
-                    records, rewritten = records + erased, rewritten + (erased > 0)
-            if records:
-                self._carried.drop(lambda key: self._numbers.last(key))
-        except Broken as broken:
-            raise corrupt(self._path(first), broken) from broken
-        except OSError as error:
-            raise unavailable(error) from error
         return Pruned(records, rewritten)
+
+    def _check_open(self) -> None:
+        """Raises `LedgerUnavailable` when the journal is being closed: another process may have it after that."""
+        if self._closing:
+            raise LedgerUnavailable("the ledger is closing", next_step="it is done the next time")
 
     def last_number(self, subject: str) -> int:
         """See `Journal`."""
         return self._numbers.last(key_of(subject))
 
     def close(self) -> None:
-        """See `Journal`."""
-        if self._ahead is not None:
-            self._ahead.close()
-        if self._file is not None and self._length > self._end:
-            with suppress(OSError):  # what is left of the zeros is cut off at the next start
-                os.ftruncate(self._file, self._end)
-                os.fsync(self._file)
-        self._let_go()
-        self._numbers.close()
+        """See `Journal`. A file that is being written anew without what was erased is finished first."""
+        self._closing = True
+        with self._erasing:
+            if self._ahead is not None:
+                self._ahead.close()
+            if self._file is not None and self._length > self._end:
+                with suppress(OSError):  # what is left of the zeros is cut off at the next start
+                    os.ftruncate(self._file, self._end)
+                    os.fsync(self._file)
+            self._let_go()
+            self._numbers.close()
 
     # Numbers
 

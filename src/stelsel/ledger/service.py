@@ -25,7 +25,7 @@ from stelsel.ledger.endorsement import Endorsement
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.glance import counted_of
 from stelsel.ledger.group_commit import GroupCommit
-from stelsel.ledger.index import Index, Reader
+from stelsel.ledger.index import Building, Index, Reader
 from stelsel.ledger.journal import Journal, Position
 from stelsel.ledger.journals import open_journal
 from stelsel.ledger.kept import Checkpoints
@@ -83,7 +83,7 @@ class Ledger:
         if opened is not None:
             await asyncio.to_thread(opened.index.stop)
             if ended:
-                opened.journal.close()
+                await asyncio.to_thread(opened.journal.close)
         if ended:  # else a disk still holds a write, and nobody else may write in its place while this process is there
             self._unlock()
 
@@ -96,6 +96,11 @@ class Ledger:
     def indexed(self) -> int:
         """How many of them the search index holds; it catches up behind them."""
         return self._open_now().index.size
+
+    @property
+    def building(self) -> Building:
+        """Who builds the search index, and how far it is behind."""
+        return self._open_now().index.building
 
     @property
     def writable(self) -> bool:
@@ -246,6 +251,19 @@ class Ledger:
         )
         while (step := await asyncio.to_thread(next, steps, None)) is not None:
             yield step
+
+    async def tree(self, patience: float) -> tuple[int, bytes | None]:
+        """How many records there are, and the root of the tree over them.
+
+        None when the index does not hold them all within `patience` seconds.
+        """
+        opened = self._open_now()
+        try:
+            return await asyncio.to_thread(
+                opened.read, lambda reader: ((tree := reader.tree()).size, root(tree.size, tree.node)), patience
+            )
+        except LedgerUnavailable:
+            return opened.journal.size, None
 
     async def root_at(self, size: int) -> bytes:
         """The root of the tree when it held `size` records. Raises `NotFound` when it never did."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from stelsel.base import tasks
 from stelsel.base.canonical import parse_object
 from stelsel.base.certificates import TrustAnchors
 from stelsel.base.clock import Clock
@@ -108,10 +109,7 @@ class Witnessing:
     async def stop(self) -> None:
         """Stop asking; what was cosigned is kept."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(task)
 
     @property
     def status(self) -> tuple[WitnessStatus, ...]:
@@ -177,6 +175,8 @@ class Witnessing:
             trouble = f"no answer within {_PATIENCE:.0f} seconds"
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             trouble = f"no connection ({type(error).__name__})"
+        except Exception as error:  # noqa: BLE001 - whatever one witness answers, the others cosign
+            trouble = f"its answer cannot be used ({type(error).__name__})"
         self._status[peer] = WitnessStatus(peer, before.size, before.time, trouble, contradicts)
         if contradicts:
             _log.error("a witness knows another history of this ledger", witness=peer, next_step="stelsel log audit")

@@ -132,9 +132,21 @@ def _walk(value: Any, tree: _Tree | None, path: str, found: dict[str, None], roo
         found[path or root or "(value)"] = None
 
 
-@lru_cache(maxsize=4096)
+_LONGEST_REMEMBERED = 4096
+"""Characters in asked paths of which the tree is remembered: who asks chooses how many there are."""
+
+
 def _tree(asked: tuple[str, ...]) -> Any:
     """The asked paths as a tree; None marks that all below is asked."""
+    return _remembered_tree(asked) if sum(map(len, asked)) <= _LONGEST_REMEMBERED else _new_tree(asked)
+
+
+@lru_cache(maxsize=4096)
+def _remembered_tree(asked: tuple[str, ...]) -> Any:
+    return _new_tree(asked)
+
+
+def _new_tree(asked: tuple[str, ...]) -> Any:
     tree: dict[str, Any] = {}
     for path in sorted(asked, key=len):
         node = tree

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import date
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 import httpx
 
 from stelsel.agreements.stored import ListedPeer
-from stelsel.base import jose
+from stelsel.base import jose, tasks
 from stelsel.base.canonical import canonical, parse_object
 from stelsel.base.certificates import KeyPair, TrustAnchors
 from stelsel.base.clock import Clock
@@ -98,11 +97,8 @@ class Steering:
 
     async def stop(self) -> None:
         """Stop checking; what was found is in the log already."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._ticker
-            self._ticker = None
+        ticker, self._ticker = self._ticker, None
+        await tasks.end(ticker)
 
     async def run_checks(self, peer_id: str | None = None) -> list[Finding]:
         """Run all checks of all known peers, or of one, as one run; the findings, each already in the log.

@@ -32,7 +32,7 @@ _DEATHS_AT_START = 3
 _HOUR = 3600.0
 _REMEMBERED = 100
 _SILENCE = 30.0
-"""Seconds without a word after which a worker hangs, and is replaced."""
+"""Seconds without a word, when it had the time to load, after which a worker hangs, and is replaced."""
 _TICK = 1.0
 _END_SECONDS = 3.0
 
@@ -164,10 +164,10 @@ class Supervisor:
         self._stopping.set()
         if self._ticker is not None:
             self._ticker.cancel()
-        await asyncio.gather(*self._draining)
         for slot in self._slots:
             async with slot.changing:  # whoever is being put in its place is there now; nobody follows
                 pass
+        await asyncio.gather(*self._draining)
         running = list(self._running)
         for gateway in ("outway", "inway"):
             await asyncio.gather(*(worker.desk.drain(gateway, drain_seconds) for worker in running))
@@ -177,13 +177,17 @@ class Supervisor:
     async def roll(self) -> int:
         """Replace every worker by a new one: that one takes connections before the old one stops to; how many.
 
-        Raises `ConfigurationFault` when a new one does not start; then the old one goes on.
+        Raises `ConfigurationFault` when a new one does not start; then the old one goes on. Fewer when the node stops.
         """
+        replaced = 0
         async with self._rolling:
             for slot in self._slots:
                 async with slot.changing:
+                    if self._stopping.is_set():
+                        break
                     await self._roll(slot)
-        return len(self._slots)
+                replaced += 1
+        return replaced
 
     async def _roll(self, slot: _Slot) -> None:
         old = slot.current
@@ -316,7 +320,8 @@ class Supervisor:
             # When the whole machine was halted, no worker is to blame.
             passed = min(self._loop.time() - before, 2 * _TICK)
             for worker in list(self._running):
-                worker.silent = 0.0 if worker.desk.heard or not worker.desk.serving else worker.silent + passed
+                loads = not worker.desk.serving and self._loop.time() - worker.began < _START_SECONDS
+                worker.silent = 0.0 if worker.desk.heard or loads else worker.silent + passed
                 worker.desk.heard = False
                 if worker.silent > _SILENCE:
                     _log.error("a worker is silent and is killed", worker=worker.slot.number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -185,6 +186,14 @@ def expect_error(
         answer.headers.get("fsc-error-code") == given,
         f"header Fsc-Error-Code is {answer.headers.get('fsc-error-code')!r} instead of {given!r}",
     )
+
+
+def expect_record(record: Mapping[str, Any], wanted: Mapping[str, object]) -> None:
+    """This log record holds what is `wanted`, and was made just now."""
+    for name, value in wanted.items():
+        expect(record.get(name) == value, f"the record's {name} is {record.get(name)!r} instead of {value!r}")
+    made = record.get("created_at")
+    expect(isinstance(made, int) and abs(made - time.time()) < 300, f"created_at is {made!r}")
 
 
 def expect_refused(answer: Answer, code: str | Collection[str] = (), status: int | Collection[int] = ()) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from stelsel.base.ids import uuid7
@@ -13,7 +12,15 @@ from stelsel.steering.checks.fsc.contracts import Json
 from stelsel.steering.checks.fsc.counterparty import Reply, Seen, echo
 from stelsel.steering.checks.fsc.documents import Jws, base64url, jcs
 from stelsel.steering.checks.fsc.identities import Identity
-from stelsel.steering.checks.fsc.model import Answer, NotRun, expect, expect_error, expect_status, scenario
+from stelsel.steering.checks.fsc.model import (
+    Answer,
+    NotRun,
+    expect,
+    expect_error,
+    expect_record,
+    expect_status,
+    scenario,
+)
 from stelsel.steering.checks.fsc.scenarios.manager_tokens import delegated_publication
 from stelsel.steering.checks.fsc.world import World
 
@@ -136,13 +143,6 @@ async def _logged_before_service(world: World, token: str, transaction_id: str) 
     return found[0] or {}
 
 
-def _is_record(record: Json, wanted: Mapping[str, object]) -> None:
-    for name, value in wanted.items():
-        expect(record.get(name) == value, f"the record's {name} is {record.get(name)!r} instead of {value!r}")
-    made = record.get("created_at")
-    expect(isinstance(made, int) and abs(made - time.time()) < 300, f"created_at is {made!r}")
-
-
 @scenario("Inway-TransactionLog-1", "Create a log record for a received request", "Logging 3.1, 3.3.1.1", needs=_INWAY)
 async def logged(world: World) -> None:
     proposal, transaction = await world.usual(), uuid7()
@@ -155,7 +155,7 @@ async def logged(world: World) -> None:
         "destination": {"type": "DESTINATION_TYPE_DESTINATION", "service_peer_id": world.target_id},
         "service_name": world.settings.target.service,
     }
-    _is_record(record, wanted)
+    expect_record(record, wanted)
 
 
 @scenario("Inway-TransactionLog-2", "Preserve the transaction id", "Logging 3.3.1.1", needs=_INWAY)
@@ -185,7 +185,7 @@ async def logged_delegated(world: World) -> None:
         "outway_peer_id": world.first.peer_id,
         "delegator_peer_id": world.second.peer_id,
     }
-    _is_record(record, {"source": source, "grant_hash": proposal.grant_hash})
+    expect_record(record, {"source": source, "grant_hash": proposal.grant_hash})
     seen = await world.log_record(record["transaction_id"], "DIRECTION_INCOMING", by=world.second)
     expect(seen is not None, "the delegator does not get to see the record (Logging 3.2.1.1)")
 
@@ -205,7 +205,7 @@ async def logged_delegated_service(world: World) -> None:
         "service_peer_id": world.target_id,
         "delegator_peer_id": world.third.peer_id,
     }
-    _is_record(record, {"destination": destination, "grant_hash": proposal.grant_hash})
+    expect_record(record, {"destination": destination, "grant_hash": proposal.grant_hash})
     seen = await world.log_record(record["transaction_id"], "DIRECTION_INCOMING", by=world.third)
     expect(seen is not None, "the delegator of the service does not get to see the record (Logging 3.2.1.1)")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 from stelsel.base.ids import uuid7
@@ -13,7 +11,7 @@ from stelsel.steering.checks.fsc.client import Unreachable
 from stelsel.steering.checks.fsc.contracts import Json, Proposal
 from stelsel.steering.checks.fsc.counterparty import Listener, Reply, Seen, echo, thumbprint_of
 from stelsel.steering.checks.fsc.identities import Identity
-from stelsel.steering.checks.fsc.model import Answer, expect, expect_error, expect_status, scenario
+from stelsel.steering.checks.fsc.model import Answer, expect, expect_error, expect_record, expect_status, scenario
 from stelsel.steering.checks.fsc.world import World
 
 _OUTWAY = ("outway",)
@@ -100,13 +98,6 @@ async def _logged_before_inway(world: World, proposal: Proposal) -> Json:
     return found[0] or {}
 
 
-def _is_record(record: Json, wanted: Mapping[str, object]) -> None:
-    for name, value in wanted.items():
-        expect(record.get(name) == value, f"the record's {name} is {record.get(name)!r} instead of {value!r}")
-    made = record.get("created_at")
-    expect(isinstance(made, int) and abs(made - time.time()) < 300, f"created_at is {made!r}")
-
-
 @scenario(
     "Outway-TransactionLog-1", "Create a log record for a received request", "Logging 3.1, 3.4.1.1", needs=_OUTWAY
 )
@@ -119,7 +110,7 @@ async def logged(world: World) -> None:
         "destination": {"type": "DESTINATION_TYPE_DESTINATION", "service_peer_id": world.first.peer_id},
         "service_name": proposal.grant["service"]["name"],
     }
-    _is_record(await _logged_before_inway(world, proposal), wanted)
+    expect_record(await _logged_before_inway(world, proposal), wanted)
 
 
 @scenario("Outway-TransactionLog-2", "Add a transaction id", "Logging 3.4.1.1", needs=_OUTWAY)
@@ -147,7 +138,7 @@ async def logged_delegated(world: World) -> None:
         "outway_peer_id": world.target_id,
         "delegator_peer_id": world.second.peer_id,
     }
-    _is_record(await _logged_before_inway(world, proposal), {"source": source, "grant_hash": proposal.grant_hash})
+    expect_record(await _logged_before_inway(world, proposal), {"source": source, "grant_hash": proposal.grant_hash})
 
 
 @scenario(
@@ -164,7 +155,7 @@ async def logged_delegated_service(world: World) -> None:
         "delegator_peer_id": world.third.peer_id,
     }
     record = await _logged_before_inway(world, proposal)
-    _is_record(record, {"destination": destination, "grant_hash": proposal.grant_hash})
+    expect_record(record, {"destination": destination, "grant_hash": proposal.grant_hash})
 
 
 @scenario(
