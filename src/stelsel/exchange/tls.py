@@ -14,9 +14,6 @@ from typing import Any, cast
 
 _RECORD = 16 * 1024
 """Bytes of content in one TLS record, at most (RFC 8446, section 5.1)."""
-_TURN = 8 * 1024
-"""Bytes that are given to the protocol inside in one turn of the event loop, unless more come in behind them. Many
-messages may have come at once, and what each asks takes time; others wait too, like the disk that has an answer."""
 
 
 class TlsConnection(asyncio.Protocol):
@@ -49,8 +46,6 @@ class TlsConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._established = False
         self._reading = True
-        self._reads_on = False
-        """Whether what has come is read on in the next turn of the event loop."""
         self._closing = False
         self._said_goodbye = False
         """Whether the other side said that it sends no more: without that, what came may be cut off."""
@@ -66,11 +61,9 @@ class TlsConnection(asyncio.Protocol):
         if not self._established:
             self._handshake()
         if self._established:
-            self._read(whole=self._reads_on)  # who sends more than is read in a turn is read whole, or it would pile up
+            self._read()
 
     def eof_received(self) -> bool:
-        if self._reads_on:
-            self._read(whole=True)
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -113,10 +106,8 @@ class TlsConnection(asyncio.Protocol):
         if listener is not None:
             listener(self, error)
 
-    def _read(self, *, whole: bool = False) -> None:
-        """Give the protocol inside what has come: as much as is given in one turn, or all of it."""
+    def _read(self) -> None:
         read, incoming, pending = self._tls.read, self._incoming, self._tls.pending
-        given = 0
         try:
             while self._reading and not self._closing:
                 content = read(_RECORD)
@@ -124,10 +115,6 @@ class TlsConnection(asyncio.Protocol):
                     raise ssl.SSLZeroReturnError
                 self._inside.data_received(content)
                 if not incoming.pending and not pending():
-                    break
-                given += len(content)
-                if given >= _TURN and not whole:
-                    self._read_on_soon()
                     break
         except ssl.SSLWantReadError:
             pass  # part of a record, or something between the two TLS sides alone
@@ -137,15 +124,6 @@ class TlsConnection(asyncio.Protocol):
         except ssl.SSLError:
             self.abort()
         self._flush()
-
-    def _read_on_soon(self) -> None:
-        if not self._reads_on:
-            self._reads_on = True
-            asyncio.get_running_loop().call_soon(self._read_on)
-
-    def _read_on(self) -> None:
-        self._reads_on = False
-        self._read()
 
     def _flush(self) -> None:
         if self._outgoing.pending and self._transport is not None and not self._transport.is_closing():
@@ -190,7 +168,7 @@ class TlsConnection(asyncio.Protocol):
         self._reading = True
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-            self._read_on_soon()
+            asyncio.get_running_loop().call_soon(self._read)
 
     def can_write_eof(self) -> bool:
         return False
