@@ -109,6 +109,7 @@ def test_a_node_catches_up_by_itself_at_its_start(country: Country, terms: Terms
             country.consumer.catch_up_interval = 3600
             consumer = await country.consumer.up()
             await until(lambda: state_of(consumer, content_hash) is State.REVOKED)
+            await until(lambda: consumer.versions())  # written down when all of the round is done
             assert [version.peer_id for version in consumer.versions()] == [PROVIDER]
 
     asyncio.run(scenario())
