@@ -37,7 +37,7 @@ PEER = "00000099000000003000"
 def processes(pid: int | str = "self") -> list[int]:
     """Those that this one started for an index, and that run."""
     while True:
-        tasks = Path(f"/proc/{pid}/task").iterdir()
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
         try:
             return [int(child) for task in tasks for child in (task / "children").read_text().split() if _builds(child)]
         except (FileNotFoundError, ProcessLookupError):  # a thread ended meanwhile; its children are another's now
