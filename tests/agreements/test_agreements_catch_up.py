@@ -36,7 +36,9 @@ def lose_disk(peer: Peer) -> None:
 async def give_up(agreements: Agreements) -> None:
     """Forget all messages of this peer: as if it lost them, or gave up long ago."""
     database = agreements._database
+    await agreements._outbox.stop()  # a message that is on its way now would be written down, and sent, again
     await database.write(lambda connection: connection.execute(store.outbox.delete()))
+    await agreements._outbox.start()
 
 
 def signatures_at(agreements: Agreements, content_hash: str) -> set[tuple[str, str, str]]:
