@@ -6,6 +6,7 @@ PEOPLE ?= 10000
 RUNS ?= 2000
 FUZZ ?= 600
 KILLS ?= 1000
+AT_ONCE ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
@@ -24,9 +25,9 @@ check-demo: $(VENV)/ready ## play the scenario without a browser and show the ev
 check-fsc: $(VENV)/ready ## check our own node against every scenario of the FSC test suite, and more
 	@$(BIN)/stelsel check fsc
 
-test: $(VENV)/ready-dev ## run all tests
+test: $(VENV)/ready-dev ## run all tests, in processes that share them (AT_ONCE=4)
 	$(BIN)/python tools/provide.py chromium nginx postgresql strace
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(AT_ONCE)
 
 lint: $(VENV)/ready-dev ## formatting, style, types, and the order of the rooms
 	$(BIN)/ruff format --check .
@@ -46,7 +47,7 @@ compiled: $(VENV)/ready-dev ## make the compiled form, build/compiled/bin/python
 test-compiled: $(VENV)/ready-dev ## run the tests of exchange and ledger on the compiled form
 	$(BIN)/python tools/provide.py nginx postgresql
 	$(BIN)/python tools/compile.py
-	build/compiled/bin/python -m pytest -q tests/exchange tests/ledger
+	build/compiled/bin/python -m pytest -q -n $(AT_ONCE) tests/exchange tests/ledger
 
 bench: $(VENV)/ready-dev ## measure, into bench/out/*.json
 	$(BIN)/python tools/provide.py nginx postgresql

@@ -37,4 +37,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/country/" in str(item.path):
             item.add_marker(pytest.mark.country)
-            item.add_marker(pytest.mark.xdist_group("country"))

@@ -148,8 +148,10 @@ def test_a_held_port_is_for_who_may_listen_there_again_and_again_and_for_nobody_
             other.bind(("127.0.0.1", port_of(held)))
 
 
-def test_free_ports_differ_and_can_be_listened_on() -> None:
+def test_free_ports_differ_can_be_listened_on_and_are_given_to_nobody_else() -> None:
     ports = free_ports(20)
     assert len(set(ports)) == 20
     for port in ports:
         listen(f"127.0.0.1:{port}").close()
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))

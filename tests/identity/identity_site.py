@@ -243,6 +243,8 @@ async def world(
             await provider.start()
             async with serving(wrap(app), listener):
                 yield World(issuer, provider, party, browser, backend, clock, database)
+                await browser.aclose()  # or the server would wait for what is still to come over its connections
+                await backend.aclose()
         finally:
             await provider.stop()
             database.close()

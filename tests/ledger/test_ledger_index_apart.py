@@ -36,8 +36,12 @@ PEER = "00000099000000003000"
 
 def processes(pid: int | str = "self") -> list[int]:
     """Those that this one started for an index, and that run."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split() if _builds(child)]
+    while True:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        try:
+            return [int(child) for task in tasks for child in (task / "children").read_text().split() if _builds(child)]
+        except (FileNotFoundError, ProcessLookupError):  # a thread ended meanwhile; its children are another's now
+            continue
 
 
 def _builds(pid: str) -> bool:

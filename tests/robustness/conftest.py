@@ -32,5 +32,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/robustness/" in str(item.path):
             item.add_marker(pytest.mark.country)
-            if "besieged" in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group("besieged"))

@@ -6,6 +6,7 @@ killed and started again: the kernel may have given it to whoever connects to so
 
 from __future__ import annotations
 
+import atexit
 import random
 import socket
 
@@ -33,12 +34,11 @@ def hold_ports(count: int) -> list[socket.socket]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens, and that no client is given: for what starts soon and does not start again."""
+    """Ports to listen on, now or later, held until this process ends: nobody else who asks here is given them."""
     held = hold_ports(count)
-    found = [port_of(each) for each in held]
     for each in held:
-        each.close()
-    return found
+        atexit.register(each.close)
+    return [port_of(each) for each in held]
 
 
 def port_of(held: socket.socket) -> int:
