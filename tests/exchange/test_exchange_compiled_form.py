@@ -54,7 +54,8 @@ def test_refusals_that_wait_for_the_disk_together_do_not_hang_together() -> None
     service = Service.model_validate({"name": "things", "endpoint": "http://127.0.0.1:1"})
     chance, waiting, depths = random.Random(1), [], []
     for number in range(3000):
-        facts = Facts("incoming", RequestHead(b"GET", b"/", 1, [], {}), f"01900000-0000-7000-8000-{number:012x}")
+        head = RequestHead(b"GET", b"/", 1, (None, [], {}))
+        facts = Facts("incoming", head, f"01900000-0000-7000-8000-{number:012x}")
         steps = look_again(slow, slow, facts, service, 0.0, TransactionLogWriteError)
         steps.send(None)
         waiting.append((slow.waiting.pop(), steps))
