@@ -114,9 +114,8 @@ def main() -> int:
             print(f"This does not hold for {path.read_bytes()!r}", file=sys.stderr)
         if options.keep is not None and not failed:
             options.keep.mkdir(parents=True, exist_ok=True)
-            for (
-                path
-            ) in folder.iterdir():  # libFuzzer keeps what covers more, and of two that cover the same the shorter
+            # libFuzzer keeps what covers more, and of two that cover the same the shorter.
+            for path in folder.iterdir():
                 if not path.name.startswith("seed-"):
                     (options.keep / path.name).write_bytes(path.read_bytes())
     return failed
