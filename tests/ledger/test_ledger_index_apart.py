@@ -344,6 +344,7 @@ def test_damage_lags_the_index_and_is_told_until_it_is_mended(
         file.write(bytes(1) if whole[len(whole) // 2] else b"x")
     index = new_index(pause=0.01)
     index.start(journal)
+    until(lambda: index.building.trouble == "LedgerCorrupt")
     with pytest.raises(LedgerUnavailable):
         index.wait_for(100, 0.8)
     assert (index.building.behind, index.building.trouble) == (100, "LedgerCorrupt")
