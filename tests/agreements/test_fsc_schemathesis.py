@@ -53,7 +53,11 @@ from stelsel.ledger.api import routes as ledger_routes
 from stelsel.ledger.record import Record
 from stelsel.ledger.service import Ledger
 
-pytestmark = pytest.mark.external
+pytestmark = [
+    pytest.mark.external,
+    # The manager works in a thread of this process: what it draws by chance meanwhile is not drawn inside a strategy.
+    pytest.mark.filterwarnings("ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"),
+]
 
 NEVER_A_MISTAKE = [
     schemathesis.checks.not_a_server_error,

@@ -56,6 +56,7 @@ __all__ = [
 ]
 
 _log = logger("agreements")
+_random = random.SystemRandom()
 _TICK = 60.0  # seconds between two looks at the revocation lists
 
 
@@ -423,7 +424,7 @@ class Agreements:
         trouble = any(caught.trouble for caught in await self.catch_up())
         wait = min(self._catch_up_interval, LONGEST_WAIT) if trouble else self._catch_up_interval
         # Not all at the same moment, though all may have started at one.
-        self._catch_up_at = self._clock.now() + wait * random.uniform(0.8, 1.2)  # noqa: S311
+        self._catch_up_at = self._clock.now() + wait * _random.uniform(0.8, 1.2)
 
     async def _now_and_then(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -40,6 +40,7 @@ from stelsel.ledger.reconcile import (
 from stelsel.ledger.reconcile_settings import ReconciliationSettings
 
 _log = logger("ledger")
+_random = random.SystemRandom()
 
 MOST_IN_SLICE = 20_000
 """Transactions of one side that are held in memory at once."""
@@ -166,7 +167,7 @@ class Reconciliation:
 
     async def _regularly(self) -> None:
         interval = self._settings.interval
-        wait = min(_FIRST, interval) * random.uniform(0.5, 1)  # noqa: S311
+        wait = min(_FIRST, interval) * _random.uniform(0.5, 1)
         while True:
             await asyncio.sleep(wait)
             more = False
@@ -175,7 +176,7 @@ class Reconciliation:
             except Exception as error:  # noqa: BLE001 - comparing must outlive any mistake; it is logged
                 _log.error("reconciliation stumbled and goes on", exc_info=error)
             # Not all peers at one moment.
-            wait = (min(_FIRST, interval) if more else interval) * random.uniform(0.8, 1.2)  # noqa: S311
+            wait = (min(_FIRST, interval) if more else interval) * _random.uniform(0.8, 1.2)
 
     async def _with_peer(self, peer_id: str, since: float | None) -> Outcome:
         now, settings = self._clock.now(), self._settings
