@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stelsel.base.moment import Moment
+from stelsel.ledger import ring as ring_module
 from stelsel.ledger.batch import Item, parcel_of
 from stelsel.ledger.faults import LedgerUnavailable
 from stelsel.ledger.group_commit import GroupCommit
@@ -388,6 +389,19 @@ def test_the_kernel_writes_and_says_what_became_of_it(tmp_path: Path, ring: Ring
     ring.close()
     os.close(file)
     os.close(reading)
+
+
+def test_the_kernel_is_asked_for_durability_where_it_looks_for_it(
+    tmp_path: Path, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # strace does not see these calls. But the kernel refuses what it does not know, where it looks for this flag.
+    assert os.RWF_DSYNC == ring_module._DURABLE
+    file = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    monkeypatch.setattr(ring_module, "_DURABLE", 1 << 30)
+    ring.write(file, b"x", 0)
+    assert outcome(ring) in (-errno.EOPNOTSUPP, -errno.EINVAL)
+    ring.close()
+    os.close(file)
 
 
 def test_a_write_that_was_refused_does_not_go_along_with_the_next(
